@@ -1,0 +1,147 @@
+"""Content codings (RFC 9110 section 8.4.1): a decoded copy of a compressed body, step by step and within bounds."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+
+import brotli
+import zstandard
+
+#: How much one step may unpack, in bytes. mitmproxy reads 64 KiB at once; text packs at 20:1, a bomb at 1000:1.
+MAX_STEP = 8 << 20
+
+#: How much of a whole body is decoded at once, in bytes.
+STEP = 64 << 10
+
+#: How much an unpacker that has no output limit is given at once, in bytes. Even a bomb makes little of so few.
+SLICE = 16
+
+#: Takes input, gives output piece by piece.
+Unpack = Callable[[bytes], Iterable[bytes]]
+
+
+class CodingError(ValueError):
+    """Raised when a body is not coded as its header says, or unpacks to more than `MAX_STEP` bytes in one step."""
+
+
+class Decoder:
+    """Undoes the codings of a `content-encoding` header, last applied first.
+
+    Raises LookupError for a coding that is not known.
+    """
+
+    __slots__ = ("_stages",)
+
+    def __init__(self, header: str) -> None:
+        names = [name.strip().lower() for name in header.split(",")]
+        self._stages: list[Unpack] = [_UNPACKERS[name]() for name in reversed(names) if name not in ("", "identity")]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether there is nothing to undo."""
+        return not self._stages
+
+    def give_up(self) -> None:
+        """Decode nothing more."""
+        self._stages = [lambda _: ()]
+
+    def feed(self, data: bytes) -> bytes:
+        """What `data` adds to the decoded body. Raises CodingError."""
+        for stage in self._stages:
+            data = _collect(stage, data)
+        return data
+
+
+def decode(header: str, body: bytes, limit: int) -> bytes:
+    """A whole body, decoded. Raises LookupError as `Decoder` does, and CodingError for more than `limit` bytes."""
+    decoder, out, size = Decoder(header), [], 0
+    if decoder.is_identity and len(body) <= limit:
+        return body
+    for start in range(0, len(body), STEP):
+        out.append(decoder.feed(body[start : start + STEP]))
+        size += len(out[-1])
+        if size > limit:
+            raise CodingError(f"Expected at most {limit} bytes, got more.")
+    return b"".join(out)
+
+
+def _collect(unpack: Unpack, data: bytes) -> bytes:
+    out, size = [], 0
+    try:
+        for piece in unpack(data):
+            out.append(piece)
+            size += len(piece)
+            if size > MAX_STEP:
+                raise CodingError(f"Expected at most {MAX_STEP} bytes from one step, got more.")
+    except (zlib.error, brotli.error, zstandard.ZstdError) as e:
+        raise CodingError(f"Expected a body coded as its header says, got {e}.") from e
+    return b"".join(out)
+
+
+def _slices(data: bytes) -> Iterator[bytes]:
+    return (data[i : i + SLICE] for i in range(0, len(data), SLICE))
+
+
+def _gzip() -> Unpack:
+    """gzip, of one or several members (RFC 1952 section 2.2)."""
+    member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def unpack(data: bytes) -> Iterator[bytes]:
+        nonlocal member
+        while data:
+            yield member.decompress(data, MAX_STEP)
+            data = member.unconsumed_tail or member.unused_data
+            if member.eof:
+                # Padding with zeros behind a member is common.
+                data = data.lstrip(b"\0")
+                member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    return unpack
+
+
+def _deflate() -> Unpack:
+    """`deflate`, in its zlib wrapping as specified or bare as often sent."""
+    stream = None
+
+    def unpack(data: bytes) -> Iterator[bytes]:
+        nonlocal stream
+        if stream is None and data:
+            # The low half of a zlib header's first byte is 8; as bare deflate that would be a stored block, never seen.
+            stream = zlib.decompressobj(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
+        while data and stream is not None and not stream.eof:
+            yield stream.decompress(data, MAX_STEP)
+            data = stream.unconsumed_tail
+
+    return unpack
+
+
+def _brotli() -> Unpack:
+    stream = brotli.Decompressor()
+    return lambda data: map(stream.process, _slices(data))
+
+
+def _zstd() -> Unpack:
+    """zstd, of one or several frames (RFC 8878 section 3)."""
+    frame = zstandard.ZstdDecompressor().decompressobj()
+
+    def unpack(data: bytes) -> Iterator[bytes]:
+        nonlocal frame
+        for part in _slices(data):
+            rest = part
+            while rest:
+                yield frame.decompress(rest)
+                rest = frame.unused_data
+                if frame.eof:
+                    frame = zstandard.ZstdDecompressor().decompressobj()
+
+    return unpack
+
+
+_UNPACKERS: dict[str, Callable[[], Unpack]] = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "br": _brotli,
+    "zstd": _zstd,
+}

@@ -1,0 +1,123 @@
+"""A guarded exchange inside mitmproxy: its flow, its gate, and what mitmproxy asks of the two."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from mitmproxy import http
+
+from sseguard import errors
+from sseguard.codings import Decoder
+from sseguard.gate import Action, End, Gate, Refuse, Relay, State
+
+#: Names the verdict on a response of ours.
+VERDICT_HEADER = "x-sseguard"
+
+#: What is kept of upstream's headers on such a response: what tells whose request it was, when to come again, and
+#: which web page may read it.
+_KEPT = frozenset(
+    (
+        *("retry-after", "retry-after-ms", "x-should-retry", "cf-ray", "vary", "date"),
+        *("openai-organization", "openai-processing-ms", "openai-version"),
+    )
+)
+_KEPT_STARTS = ("access-control-", "x-ratelimit-", "ratelimit", "anthropic-ratelimit-")
+_KEPT_ENDS = ("request-id", "requestid", "generation-id", "trace-id", "correlation-id")
+
+#: Where upstream's id of a request is found, the most telling first.
+_REQUEST_IDS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
+
+Transform = Callable[[bytes], Iterable[bytes] | bytes]
+
+
+class Exchange:
+    """One guarded exchange. Also the stream function of its response, for where headers cannot be held back."""
+
+    def __init__(self, flow: http.HTTPFlow, gate: Gate) -> None:
+        self.flow = flow
+        self.gate = gate
+        self._transform: Transform | None = None
+
+    def open(self, response: http.Response, decoder: Decoder, *, held: bool) -> None:
+        """The headers of an event stream have come: take over its body. `held`: they can be held back."""
+        if callable(response.stream):
+            # Another addon changes the body: what comes out of there is what the client is to get.
+            self._transform = response.stream
+        if self.gate.limits.strip_comments and not decoder.is_identity:
+            del response.headers["content-encoding"]
+        self.gate.opened(decoder, time.monotonic(), request_id=request_id(response.headers), held=held)
+        response.stream = self
+
+    def feed(self, data: bytes) -> list[Action]:
+        """Body bytes have come from upstream."""
+        now = time.monotonic()
+        if self._transform is None:
+            return self.gate.feed(data, now)
+        return [action for chunk in self._transformed(data) for action in self.gate.feed(chunk, now)]
+
+    def end(self) -> list[Action]:
+        """The body has ended as it should."""
+        now = time.monotonic()
+        last = self._transformed(b"") if self._transform else []
+        return [*(action for chunk in last for action in self.gate.feed(chunk, now)), *self.gate.end(now)]
+
+    def cut(self, message: str) -> list[Action]:
+        """Upstream broke, or could not be reached."""
+        return self.gate.cut(message, time.monotonic())
+
+    def tick(self) -> list[Action]:
+        """Time has passed."""
+        return self.gate.tick(time.monotonic())
+
+    def left(self) -> None:
+        """The client has gone."""
+        self.gate.left(time.monotonic())
+
+    def seconds_left(self) -> float | None:
+        """How long until `tick` is due; None if nothing is awaited."""
+        deadline = self.gate.deadline
+        return None if deadline is None else deadline - time.monotonic()
+
+    def refuse(self, refusal: Refuse) -> None:
+        """Put the error response into the flow, in place of what is there."""
+        evidence = self.gate.evidence(time.monotonic())
+        body = errors.body(self.gate.call.dialect, refusal.failure, evidence)
+        self.flow.response = error_response(refusal.failure, body, self.flow.response)
+
+    def settle(self, body: bytes) -> None:
+        """Judge a body that mitmproxy has kept whole, an empty one mostly, before it is sent."""
+        for action in [*self.feed(body), *self.end()]:
+            if isinstance(action, Refuse):
+                self.refuse(action)
+
+    def __call__(self, data: bytes) -> list[bytes]:
+        """As mitmproxy's stream function, used where the headers are out already: a failure is told in-band."""
+        if self.gate.state is State.OVER:
+            return []
+        actions = self.feed(data) if data else self.end()
+        return [action.data for action in actions if isinstance(action, Relay | End) and action.data]
+
+    def _transformed(self, data: bytes) -> list[bytes]:
+        chunks = self._transform(data) if self._transform else [data]
+        return [chunks] if isinstance(chunks, bytes) else list(chunks)
+
+
+def error_response(failure: errors.Failure, body: bytes, upstream: http.Response | None = None) -> http.Response:
+    """The response that tells `failure`, with what is worth keeping of `upstream`'s headers."""
+    kept = [(name, value) for name, value in upstream.headers.fields if _is_kept(name)] if upstream else []
+    response = http.Response.make(failure.status, body, http.Headers(kept))
+    response.headers["content-type"] = "application/json"
+    response.headers["cache-control"] = "no-store"
+    response.headers[VERDICT_HEADER] = failure.verdict
+    return response
+
+
+def request_id(headers: http.Headers) -> str | None:
+    """Upstream's own id of the request, to quote when asking its support."""
+    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+
+
+def _is_kept(header: bytes) -> bool:
+    name = header.decode("latin-1").lower()
+    return name in _KEPT or name.startswith(_KEPT_STARTS) or name.endswith(_KEPT_ENDS)

@@ -1,0 +1,173 @@
+"""Every option, and its reading into one frozen value. Nothing else looks at mitmproxy's options for ours."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mitmproxy import optmanager
+from mitmproxy.addonmanager import Loader
+from mitmproxy.utils import human
+
+from sseguard import endpoints, routes, routing
+from sseguard.gate import Limits
+
+T = TypeVar("T")
+E = TypeVar("E", bound=enum.StrEnum)
+
+
+class SettingsError(ValueError):
+    """Raised when an option has a value that cannot be used. The message names the option."""
+
+
+class ModelGuard(enum.StrEnum):
+    """What to do with a slash model on a native route."""
+
+    #: Answer with 400, without asking upstream.
+    BLOCK = "block"
+    #: Say so in the log, and let it pass.
+    WARN = "warn"
+    #: Do not look.
+    OFF = "off"
+
+
+class Truncated(enum.StrEnum):
+    """What to do when an answer ends without an end mark."""
+
+    #: Say so in the log.
+    FLAG = "flag"
+    #: Tell the client by an error frame.
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the options say.
+
+    Attributes:
+        limits: for the gate.
+        endpoints: what is guarded besides the built-in endpoints.
+        routes: where slash models may go.
+        route_warnings: what is odd about the user's routes.
+        model_guard: what to do with misrouted models.
+        log: the file for one JSON line an exchange, or None.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    endpoints: tuple[endpoints.Endpoint, ...] = ()
+    routes: routing.Table = field(default_factory=routing.Table)
+    route_warnings: tuple[str, ...] = ()
+    model_guard: ModelGuard = ModelGuard.BLOCK
+    log: Path | None = None
+
+
+#: Name, type, default and help of each option.
+OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (
+    (
+        "sse_paths",
+        Sequence[str],
+        [],
+        f"More endpoints whose event streams are guarded, each {endpoints.FORM}.",
+    ),
+    ("sse_hold_seconds", str, "60", "How long to hold a response's headers while no answer frame comes, in seconds."),
+    ("sse_hold_bytes", str, "1m", "How much of a response to hold, in bytes; understands k/m/g suffixes."),
+    ("sse_answer_timeout", str, "0", "Answer with 504 if no answer frame comes for so many seconds; 0: wait for ever."),
+    (
+        "sse_idle_timeout",
+        str,
+        "0",
+        "End an answer with an error frame after so many seconds of silence; 0: wait for ever.",
+    ),
+    (
+        "sse_truncated",
+        str,
+        "flag",
+        "What to do when an answer ends without an end mark: say so in the log (flag), or to the client too (error).",
+    ),
+    ("sse_strip_comments", bool, False, "Take keep-alive comments out of guarded streams, and any compression."),
+    ("sse_routes", Sequence[str], [], f"What model ids a server takes, each {routes.FORM}."),
+    (
+        "sse_model_guard",
+        str,
+        "block",
+        "What to do with a vendor/model id on a route that takes bare ids: block, warn or off.",
+    ),
+    ("sse_log", str, "", "Append one JSON line per guarded exchange to this file."),
+)
+
+
+def add_options(loader: Loader) -> None:
+    """Tell mitmproxy of every option."""
+    for name, kind, default, text in OPTIONS:
+        loader.add_option(name, kind, default, text)
+
+
+def read(options: optmanager.OptManager) -> Settings:
+    """What the options say. Raises: SettingsError."""
+    user_routes = tuple(_each(options, "sse_routes", routes.parse_route))
+    return Settings(
+        limits=Limits(
+            hold_seconds=_seconds(options, "sse_hold_seconds"),
+            hold_bytes=_size(options, "sse_hold_bytes"),
+            answer_timeout=_seconds(options, "sse_answer_timeout"),
+            idle_timeout=_seconds(options, "sse_idle_timeout"),
+            truncated_is_error=_choice(options, "sse_truncated", Truncated) is Truncated.ERROR,
+            strip_comments=bool(options.sse_strip_comments),
+        ),
+        endpoints=tuple(_each(options, "sse_paths", endpoints.parse_endpoint)),
+        routes=routing.Table(user_routes),
+        route_warnings=routing.warnings_for(user_routes),
+        model_guard=_choice(options, "sse_model_guard", ModelGuard),
+        log=_file(options, "sse_log"),
+    )
+
+
+def _each(options: optmanager.OptManager, name: str, parse: Callable[[str], T]) -> list[T]:
+    try:
+        return [parse(value) for value in getattr(options, name)]
+    except ValueError as e:
+        raise SettingsError(f"{name}: {e}") from e
+
+
+def _seconds(options: optmanager.OptManager, name: str) -> float:
+    value = getattr(options, name)
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise SettingsError(f"{name}: Expected a number of seconds, 0 or more, such as 30 or 1.5, got {value!r}.")
+    return seconds
+
+
+def _size(options: optmanager.OptManager, name: str) -> int:
+    value = getattr(options, name)
+    try:
+        size = human.parse_size(value)
+    except ValueError:
+        size = None
+    if size is None or size < 0:
+        raise SettingsError(f"{name}: Expected a size in bytes, 0 or more, such as 65536, 64k or 1m, got {value!r}.")
+    return size
+
+
+def _choice(options: optmanager.OptManager, name: str, choices: type[E]) -> E:
+    value = getattr(options, name)
+    try:
+        return choices(value)
+    except ValueError as e:
+        raise SettingsError(f"{name}: Expected one of {', '.join(choices)}, got {value!r}.") from e
+
+
+def _file(options: optmanager.OptManager, name: str) -> Path | None:
+    """A file that can be appended to."""
+    if not (value := getattr(options, name)):
+        return None
+    path = Path(value).expanduser()
+    if path.is_dir() or not path.parent.is_dir():
+        raise SettingsError(f"{name}: Expected a file in a folder that exists, got {value!r}.")
+    return path

@@ -1,0 +1,95 @@
+"""What a person sees: one line per guarded exchange in the log, and the same facts as JSON lines in a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from mitmproxy import ctx, http
+from mitmproxy.contrib import click as miniclick
+from mitmproxy.utils import vt_codes
+
+from sseguard.routes import printable
+from sseguard.verdicts import Verdict
+
+from . import facts
+from .facts import Facts
+from .options import SettingsError, read
+from .writer import Writer
+
+logger = logging.getLogger(__name__)
+
+_WIDTH = max(len(verdict) for verdict in Verdict)
+
+
+class Reporter:
+    """Reports each guarded exchange once, when it is over."""
+
+    def __init__(self) -> None:
+        self._file: Writer | None = None
+
+    def configure(self, updated: set[str]) -> None:
+        if "sse_log" not in updated:
+            return
+        try:
+            path = read(ctx.options).log
+        except SettingsError:
+            return  # told by the guard
+        self.done()
+        if path is not None:
+            self._file = Writer(path)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        self._report(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._report(flow)
+
+    def done(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _report(self, flow: http.HTTPFlow) -> None:
+        if (known := facts.get(flow)) is None:
+            return
+        good = Verdict(known.verdict).is_good
+        logger.log(logging.INFO if good else logging.WARNING, "%s", line(known, color=_in_color()))
+        if self._file is not None:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            record = {"time": now, "method": flow.request.method, "path": flow.request.path.partition("?")[0]}
+            self._file.write(json.dumps({**record, **asdict(known)}) + "\n")
+
+
+def line(known: Facts, *, color: bool) -> str:
+    """One exchange in one line, aligned, with nothing in it that a terminal would obey."""
+    verdict = known.verdict.ljust(_WIDTH)
+    if color:
+        good = Verdict(known.verdict).is_good
+        mild = known.verdict in (Verdict.TRUNCATED, Verdict.CLIENT_LEFT)
+        verdict = miniclick.style(verdict, fg="green" if good else "yellow" if mild else "red", bold=not good)
+    columns = (
+        verdict,
+        "  -" if known.status is None else f"{known.status:3}",
+        printable(known.model or "-", 40).ljust(30),
+        printable(known.host or "-", 40).ljust(16),
+        f"byte {_seconds(known.first_byte)}",
+        f"answer {_seconds(known.first_answer)}",
+        f"{known.heartbeats:4} heartbeats",
+        f"{known.frames:5} frames",
+        f"in {_seconds(known.seconds)}",
+        printable(known.detail, 120),
+    )
+    return "  ".join(columns).rstrip()
+
+
+def _seconds(value: float | None) -> str:
+    return "     -" if value is None else f"{value:5.2f}s"
+
+
+def _in_color() -> bool:
+    """Whether the log goes to a terminal; the event lists of mitmweb and the console take plain text."""
+    return "termlog" in ctx.master.addons and vt_codes.ensure_supported(sys.stdout)

@@ -1,0 +1,244 @@
+"""Holding response headers back: the only file that touches mitmproxy's proxy internals.
+
+mitmproxy sends the headers of a streamed response before the first body byte, and no hook can hold them. So an
+`HttpStream` of our own stands in for mitmproxy's (`HttpLayer.make_stream` looks the name up in its module). It differs
+for exchanges that are guarded and for nothing else:
+
+- Body bytes go to the exchange, and what it answers is carried out: relay (headers first), refuse, end, abort.
+- An upstream that breaks or cannot be reached is told to the exchange before it becomes mitmproxy's own error.
+- The exchange gets a wake-up when it waits for something, and at least every `TICK` seconds: a wake-up cannot be taken
+  back, so a long one would keep the stream in memory long after its end.
+
+The parent's shape is checked before it is replaced. If it is not what we know, `install` says so, and guarding goes on
+through the public API (headers at once, failures told in-band).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol
+
+from mitmproxy import http
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers import http as proxy_http
+from mitmproxy.proxy.layers.http._events import (
+    RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+    ResponseTrailers,
+)
+
+from sseguard.gate import Abort, Action, End, Refuse, Relay
+
+#: The longest sleep between two looks at the clock, in seconds.
+TICK = 1.0
+
+
+class Exchange(Protocol):
+    """A guarded exchange, as this file sees it."""
+
+    def feed(self, data: bytes) -> Sequence[Action]:
+        """Body bytes have come from upstream."""
+
+    def end(self) -> Sequence[Action]:
+        """The body has ended as it should."""
+
+    def cut(self, message: str) -> Sequence[Action]:
+        """Upstream broke, or could not be reached."""
+
+    def tick(self) -> Sequence[Action]:
+        """Time has passed."""
+
+    def seconds_left(self) -> float | None:
+        """How long until `tick` is due; None if nothing is awaited."""
+
+    def refuse(self, refusal: Refuse) -> None:
+        """Put the error response into the flow, in place of what is there."""
+
+
+Lookup = Callable[[http.HTTPFlow], Exchange | None]
+
+
+class UnknownShapeError(ImportError):
+    """Raised when mitmproxy's private API is not what this file was written for."""
+
+
+def install(lookup: Lookup) -> Callable[[], None]:
+    """Let new streams ask `lookup` for their exchange. Returns what undoes it.
+
+    Raises: UnknownShapeError.
+    """
+    _check_shape()
+    parent = proxy_http.HttpStream
+    guarded = type("GuardedHttpStream", (GuardedHttpStream,), {"lookup": staticmethod(lookup)})
+    proxy_http.HttpStream = guarded  # type: ignore[misc, assignment]
+
+    def undo() -> None:
+        if proxy_http.HttpStream is guarded:
+            proxy_http.HttpStream = parent  # type: ignore[misc]
+
+    return undo
+
+
+def _check_shape() -> None:
+    """Look for what is used below and is not imported above. Raises: UnknownShapeError."""
+    wanted: dict[Any, tuple[str, ...]] = {
+        proxy_http.HttpStream: (
+            "_handle_event", "state_wait_for_response_headers", "state_done", "start_response_stream", "send_response",
+            "handle_protocol_error",
+        ),
+        proxy_http: ("SendHttp",),
+        commands: ("RequestWakeup",),
+        events: ("Wakeup",),
+    }  # fmt: skip
+    for owner, names in wanted.items():
+        for name in names:
+            if not hasattr(owner, name):
+                raise UnknownShapeError(f"Expected {name} in {owner.__name__}, got nothing.")
+    if "HttpStream" not in proxy_http.HttpLayer.make_stream.__code__.co_names:
+        raise UnknownShapeError("Expected HttpLayer.make_stream to look up HttpStream, got another way.")
+
+
+def _cancel_code() -> Any:
+    """The error code for an upstream that is not wanted any more; a status number before mitmproxy 12."""
+    codes = getattr(proxy_http, "ErrorCode", None)
+    return codes.CANCEL if codes is not None else 499
+
+
+class GuardedHttpStream(proxy_http.HttpStream):
+    """mitmproxy's `HttpStream`, except where an exchange is guarded."""
+
+    lookup: ClassVar[Lookup]
+
+    _exchange: Exchange | None = None
+    _armed = False  # a wake-up is under way
+    _headers_sent = False
+    _upstream_done = False
+    _over = False  # answered by us: what upstream still says is of no interest
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.Wakeup):
+            self._armed = False
+            if self._exchange is not None and not self._over:
+                yield from self._carry_out(self._exchange.tick())
+        elif self._over and _is_from_upstream(event):
+            return
+        else:
+            yield from super()._handle_event(event)
+        yield from self._arm()
+
+    def start_response_stream(self) -> layer.CommandGenerator[None]:
+        exchange = self._find()
+        chosen: object = self.flow.response and self.flow.response.stream
+        if exchange is None or chosen is not exchange:
+            # Not guarded, or another addon has put a stream function of its own in place of ours.
+            self._exchange = None
+            yield from super().start_response_stream()
+            return
+        self.server_state = self.state_guard_response_body
+        yield from self._carry_out(exchange.tick())
+
+    def state_guard_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Like `state_stream_response_body`, with the exchange deciding what is sent."""
+        exchange = self._find()
+        assert exchange is not None and self.flow.response is not None  # noqa: PT018, S101 -- as the parent does
+        if isinstance(event, ResponseData):
+            yield from self._carry_out(exchange.feed(event.data))
+        elif isinstance(event, ResponseTrailers):
+            self.flow.response.trailers = event.trailers
+        elif isinstance(event, ResponseEndOfMessage):
+            self._upstream_done = True
+            yield from self._carry_out(exchange.end())
+
+    def handle_protocol_error(
+        self, event: RequestProtocolError | ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
+        if isinstance(event, ResponseProtocolError) and self._is_ours():
+            self._upstream_done = True
+            exchange = self._find()
+            yield from self._carry_out(exchange.cut(event.message) if exchange else [])
+        else:
+            yield from super().handle_protocol_error(event)
+
+    def _is_ours(self) -> bool:
+        """Whether an upstream error is ours to tell: the whole request has come, and no foreign response."""
+        waiting = self.server_state in (self.state_wait_for_response_headers, self.state_guard_response_body)
+        return waiting and self.client_state == self.state_done and self._find() is not None
+
+    def _find(self) -> Exchange | None:
+        if self._exchange is None:
+            self._exchange = type(self).lookup(self.flow) if hasattr(self, "flow") else None
+        return self._exchange
+
+    def _arm(self) -> layer.CommandGenerator[None]:
+        if self._armed or self._over or self.client_state != self.state_done or (exchange := self._find()) is None:
+            return
+        if (left := exchange.seconds_left()) is not None:
+            self._armed = True
+            yield commands.RequestWakeup(min(max(left, 0.0), TICK))
+
+    def _carry_out(self, actions: Sequence[Action]) -> layer.CommandGenerator[None]:
+        for action in actions:
+            match action:
+                case Relay(data):
+                    yield from self._relay(data)
+                case Refuse():
+                    yield from self._refuse(action)
+                case End(data):
+                    yield from self._relay(data)
+                    yield from self._stop_upstream("the answer has ended")
+                    yield from self.send_response(already_streamed=True)
+                case Abort(message):
+                    yield from self._abort(message)
+
+    def _relay(self, data: bytes) -> layer.CommandGenerator[None]:
+        response = self.flow.response
+        assert response is not None  # noqa: S101 -- as the parent does
+        if not self._headers_sent:
+            self._headers_sent = True
+            _make_open_ended(self.flow.request, response)
+            yield proxy_http.SendHttp(ResponseHeaders(self.stream_id, response, end_stream=False), self.context.client)
+        if data:
+            if getattr(self.context.options, "store_streamed_bodies", False):
+                self.response_body_buf += data
+            yield proxy_http.SendHttp(ResponseData(self.stream_id, data), self.context.client)
+
+    def _refuse(self, refusal: Refuse) -> layer.CommandGenerator[None]:
+        assert self._exchange is not None  # noqa: S101 -- as the parent does
+        yield from self._stop_upstream(refusal.failure.verdict)
+        self._exchange.refuse(refusal)
+        yield from self.send_response()
+
+    def _abort(self, message: str) -> layer.CommandGenerator[None]:
+        yield from self._stop_upstream(message)
+        error = ResponseProtocolError(self.stream_id, message, ResponseProtocolError.code)
+        yield from super().handle_protocol_error(error)
+
+    def _stop_upstream(self, why: str) -> layer.CommandGenerator[None]:
+        self._over = True
+        if self.flow.response is not None and self.response_body_buf:
+            self.flow.response.data.content = bytes(self.response_body_buf)
+            self.response_body_buf.clear()  # type: ignore[no-untyped-call]
+        if not self._upstream_done:
+            self._upstream_done = True
+            cancel = RequestProtocolError(self.stream_id, why, _cancel_code())
+            yield proxy_http.SendHttp(cancel, self.context.server)
+
+
+def _is_from_upstream(event: events.Event) -> bool:
+    return isinstance(
+        event,
+        ResponseHeaders | ResponseData | ResponseTrailers | ResponseEndOfMessage | ResponseProtocolError,
+    )
+
+
+def _make_open_ended(request: http.Request, response: http.Response) -> None:
+    """Let a body that was announced with a length end where it does: an error frame may come to it, or a part be
+    missing. How a body is delimited is each connection's own affair (RFC 9112 section 6).
+    """
+    if "content-length" in response.headers:
+        del response.headers["content-length"]
+        if request.http_version == "HTTP/1.1":
+            response.headers["transfer-encoding"] = "chunked"
