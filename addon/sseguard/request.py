@@ -24,7 +24,7 @@ class Asked:
     """What the guard wants to know of a request.
 
     Attributes:
-        models: every model id, as sent, without repeats: the path's, `model`'s, and those of `models`.
+        models: every model id, as sent, without repeats: the path's first, then `model`'s, then those of `models`.
         stream: whether a stream is asked for, None if the body does not say.
         n: how many answers are asked for, None if the body does not say.
         duplicates: which of these keys the body holds more than once. Providers differ on which of the values they
@@ -42,7 +42,7 @@ def models_in(body: bytes, path: str) -> Asked:
 
     A body that is not a JSON object in UTF-8, UTF-16 or UTF-32, or nests deeper than Python can follow, says nothing.
     """
-    members = [(key, value) for key, value in _members(body) if key in _KEYS]
+    members = _members(body)
     last = dict(members)
     stream, n = last.get("stream"), last.get("n")
     count = Counter(key for key, _ in members)
@@ -68,10 +68,9 @@ def _members(body: bytes) -> list[tuple[str, object]]:
 
 
 def _models_in_members(members: list[tuple[str, object]]) -> Iterator[str]:
+    yield from (value for key, value in members if key == "model" and isinstance(value, str))
     for key, value in members:
-        if key == "model" and isinstance(value, str):
-            yield value
-        elif key == "models" and isinstance(value, list):
+        if key == "models" and isinstance(value, list):
             yield from (model for model in value if isinstance(model, str))
 
 

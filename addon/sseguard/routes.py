@@ -125,7 +125,7 @@ def canonical_host(host: str) -> str:
             return str(ipaddress.IPv6Address(host))
         except ValueError as e:
             raise ValueError(f"{_shortened(host)!r} is not an IPv6 address") from e
-    # The length comes first: Python's IDNA codec takes quadratic time.
+    # The length comes first: the IDNA codec of early Python 3.11 takes quadratic time.
     name = host.lower() if len(host) <= _MAX_HOST + 1 else ""
     if not name.isascii():
         try:
