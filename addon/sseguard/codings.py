@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import brotli
 import zstandard
@@ -14,8 +15,11 @@ MAX_STEP = 8 << 20
 #: How much of a whole body is decoded at once, in bytes.
 STEP = 64 << 10
 
-#: How much an unpacker that has no output limit is given at once, in bytes. Even a bomb makes little of so few.
+#: How much an unpacker that has no output limit is given at once, in bytes. The worst bomb, of brotli, makes 32 MiB of it.
 SLICE = 16
+
+#: How many codings may lie one over the other. Each takes its memory, and no honest server needs more than one.
+MAX_CODINGS = 4
 
 #: Takes input, gives output piece by piece.
 Unpack = Callable[[bytes], Iterable[bytes]]
@@ -28,14 +32,13 @@ class CodingError(ValueError):
 class Decoder:
     """Undoes the codings of a `content-encoding` header, last applied first.
 
-    Raises LookupError for a coding that is not known.
+    Raises LookupError for a coding that is not known, and for more than `MAX_CODINGS`.
     """
 
     __slots__ = ("_stages",)
 
     def __init__(self, header: str) -> None:
-        names = [name.strip().lower() for name in header.split(",")]
-        self._stages: list[Unpack] = [_UNPACKERS[name]() for name in reversed(names) if name not in ("", "identity")]
+        self._stages: list[Unpack] = [_UNPACKERS[name]() for name in reversed(_names(header))]
 
     @property
     def is_identity(self) -> bool:
@@ -53,6 +56,31 @@ class Decoder:
         return data
 
 
+class Encoder:
+    """Applies the codings of a `content-encoding` header, so that each step can be decoded by itself.
+
+    Raises LookupError for a coding that is not known, and for more than `MAX_CODINGS`.
+    """
+
+    __slots__ = ("_stages",)
+
+    def __init__(self, header: str) -> None:
+        self._stages = [_PACKERS[name]() for name in _names(header)]
+
+    def feed(self, data: bytes) -> bytes:
+        """`data` coded, and flushed."""
+        for pack, flush in self._stages:
+            data = pack(data) + flush()
+        return data
+
+    def finish(self) -> bytes:
+        """What ends the coded body."""
+        rest = b""
+        for pack, flush in self._stages:
+            rest = (pack(rest) if rest else b"") + flush(last=True)
+        return rest
+
+
 def decode(header: str, body: bytes, limit: int) -> bytes:
     """A whole body, decoded. Raises LookupError as `Decoder` does, and CodingError for more than `limit` bytes."""
     decoder, out, size = Decoder(header), [], 0
@@ -64,6 +92,15 @@ def decode(header: str, body: bytes, limit: int) -> bytes:
         if size > limit:
             raise CodingError(f"Expected at most {limit} bytes, got more.")
     return b"".join(out)
+
+
+def _names(header: str) -> list[str]:
+    """The codings that change a body, in the order in which they were applied. Raises LookupError for too many."""
+    names = [name.strip().lower() for name in header.split(",")]
+    names = [name for name in names if name not in ("", "identity")]
+    if len(names) > MAX_CODINGS:
+        raise LookupError(f"Expected at most {MAX_CODINGS} codings, got {len(names)}.")
+    return names
 
 
 def _collect(unpack: Unpack, data: bytes) -> bytes:
@@ -85,17 +122,17 @@ def _slices(data: bytes) -> Iterator[bytes]:
 
 def _gzip() -> Unpack:
     """gzip, of one or several members (RFC 1952 section 2.2)."""
-    member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    member = None
 
     def unpack(data: bytes) -> Iterator[bytes]:
         nonlocal member
-        while data:
+        # Padding with zeros behind a member is common.
+        while data := data if member else data.lstrip(b"\0"):
+            member = member or zlib.decompressobj(zlib.MAX_WBITS | 16)
             yield member.decompress(data, MAX_STEP)
             data = member.unconsumed_tail or member.unused_data
             if member.eof:
-                # Padding with zeros behind a member is common.
-                data = data.lstrip(b"\0")
-                member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                member = None
 
     return unpack
 
@@ -144,4 +181,35 @@ _UNPACKERS: dict[str, Callable[[], Unpack]] = {
     "deflate": _deflate,
     "br": _brotli,
     "zstd": _zstd,
+}
+
+
+class Flush(Protocol):
+    """Gives what a packer has kept back."""
+
+    def __call__(self, *, last: bool = False) -> bytes: ...
+
+
+def _zlib_packer(wbits: int) -> tuple[Callable[[bytes], bytes], Flush]:
+    packer = zlib.compressobj(wbits=wbits)
+    return packer.compress, lambda *, last=False: packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+
+
+def _brotli_packer() -> tuple[Callable[[bytes], bytes], Flush]:
+    packer = brotli.Compressor()
+    return packer.process, lambda *, last=False: packer.finish() if last else packer.flush()
+
+
+def _zstd_packer() -> tuple[Callable[[bytes], bytes], Flush]:
+    packer = zstandard.ZstdCompressor().compressobj()
+    modes = zstandard.COMPRESSOBJ_FLUSH_FINISH, zstandard.COMPRESSOBJ_FLUSH_BLOCK
+    return packer.compress, lambda *, last=False: packer.flush(modes[0] if last else modes[1])
+
+
+_PACKERS: dict[str, Callable[[], tuple[Callable[[bytes], bytes], Flush]]] = {
+    "gzip": lambda: _zlib_packer(zlib.MAX_WBITS | 16),
+    "x-gzip": lambda: _zlib_packer(zlib.MAX_WBITS | 16),
+    "deflate": lambda: _zlib_packer(zlib.MAX_WBITS),
+    "br": _brotli_packer,
+    "zstd": _zstd_packer,
 }

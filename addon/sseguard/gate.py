@@ -169,6 +169,11 @@ class Gate:
         return self._reader.events
 
     @property
+    def released(self) -> bool:
+        """Whether the headers went out, so that a failure was told in-band."""
+        return self._reader.released
+
+    @property
     def _is_settled(self) -> bool:
         """Whether the client knows how it went: the end mark has come, or the provider's own error."""
         return self._reader.complete or self._reader.error is not None
@@ -240,10 +245,14 @@ class Gate:
         """Upstream broke, or could not be reached; `message` says how."""
         if self.state is State.OVER:
             return []
-        if not self._reader.answered:
-            return self._fail(Verdict.CUT, now, excerpt=message)
-        self._reader.finish()
-        return self._settle(message, now) if self._is_settled else self._fail(Verdict.CUT_LATE, now, excerpt=message)
+        # Half a frame says nothing; not even an error, which the client will not get to see.
+        stop = self._reader.finish() if self._reader.ends_in_whole_frame else None
+        if stop is not None:
+            return self._judge(stop, now) or []
+        if self._reader.answered and self._is_settled:
+            return self._settle(message, now)
+        late = self._reader.answered and self.state is State.RELAYING
+        return self._fail(Verdict.CUT_LATE if late else Verdict.CUT, now, excerpt=message)
 
     def left(self, now: float) -> None:
         """The client has gone, which is no failure when the answer was complete."""

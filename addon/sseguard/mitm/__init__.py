@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from .guard import Guard
+from .options import Options
+from .recorder import Recorder
+from .replay import Replay
 from .reporter import Reporter
 
 
 def build() -> list[object]:
-    """The addons, in the order in which their hooks are to run."""
-    return [Guard(), Reporter()]
+    """The addons, in the order in which their hooks are to run.
+
+    The options are read before the others hear of a change. The recorder sees a response before the guard changes it,
+    the guard judges a request before replay leads it away, and the reporter tells what the guard has found.
+    """
+    options = Options()
+    recorder = Recorder(options)
+    return [options, recorder, Guard(options, recorder.listen), Replay(options), Reporter(options)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 
 from mitmproxy import http
 
@@ -27,6 +28,8 @@ _KEPT_ENDS = ("request-id", "requestid", "generation-id", "trace-id", "correlati
 
 #: Where upstream's id of a request is found, the most telling first.
 _REQUEST_IDS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 
 Transform = Callable[[bytes], Iterable[bytes] | bytes]
 
@@ -107,6 +110,8 @@ def error_response(failure: errors.Failure, body: bytes, upstream: http.Response
     """The response that tells `failure`, with what is worth keeping of `upstream`'s headers."""
     kept = [(name, value) for name, value in upstream.headers.fields if _is_kept(name)] if upstream else []
     response = http.Response.make(failure.status, body, http.Headers(kept))
+    # mitmproxy 11 does not know every status that providers use.
+    response.reason = response.reason or _REASONS.get(failure.status, "")
     response.headers["content-type"] = "application/json"
     response.headers["cache-control"] = "no-store"
     response.headers[VERDICT_HEADER] = failure.verdict

@@ -10,9 +10,10 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from mitmproxy import ctx, exceptions, http, version
+from mitmproxy import ctx, http, version
 from mitmproxy.addonmanager import Loader
 
 from sseguard import codings, endpoints, errors, routing
@@ -23,7 +24,10 @@ from sseguard.verdicts import Verdict
 
 from . import facts
 from .exchange import Exchange, error_response
-from .options import ModelGuard, Settings, SettingsError, add_options, read
+from .options import ModelGuard, Options
+
+if TYPE_CHECKING:
+    from .stream import Tape  # not at run time: importing it fails where mitmproxy's inside is another
 
 logger = logging.getLogger(__name__)
 
@@ -34,40 +38,21 @@ MAX_BODY = 64 << 20
 class Guard:
     """Holds, releases and refuses the streams of generation endpoints, and blocks misrouted models."""
 
-    def __init__(self) -> None:
-        self.settings = Settings()
-        self._running = False
+    def __init__(self, options: Options, listen: Callable[[http.HTTPFlow], Tape | None] = lambda _: None) -> None:
+        """`listen` gives the tape for what upstream answers to a flow, or None."""
+        self._options = options
+        self._listen = listen
         self._exchanges: WeakKeyDictionary[http.HTTPFlow, Exchange] = WeakKeyDictionary()
         self._undo: Callable[[], None] | None = None
 
     # Life
 
-    def load(self, loader: Loader) -> None:
-        add_options(loader)
+    def load(self, _loader: Loader) -> None:
         # An upstream that refuses the connection is to be told as an error, and a blocked request is not to open one:
         # for both, the connection must wait for the request.
         if ctx.options.connection_strategy == "eager":
             ctx.options.connection_strategy = "lazy"
-        self._undo = _hold_headers(self._exchanges.get)
-
-    def configure(self, updated: set[str]) -> None:
-        if not any(name.startswith("sse_") for name in updated):
-            return
-        try:
-            settings = read(ctx.options)
-        except SettingsError as e:
-            if self._running:
-                raise exceptions.OptionsError(str(e)) from e  # type: ignore[no-untyped-call]
-            # While mitmproxy starts, an error in the log stops it, without the traceback that an exception gets.
-            logger.error(str(e))
-            return
-        for warning in settings.route_warnings:
-            if warning not in self.settings.route_warnings:
-                logger.warning("%s", warning)
-        self.settings = settings
-
-    def running(self) -> None:
-        self._running = True
+        self._undo = _hold_headers(self._exchanges.get, self._listen)
 
     def done(self) -> None:
         if self._undo is not None:
@@ -123,7 +108,7 @@ class Guard:
     def _endpoint(self, flow: http.HTTPFlow) -> Endpoint | None:
         if flow.request.method != "POST":
             return None
-        return endpoints.find(flow.request.path, self.settings.endpoints)
+        return endpoints.find(flow.request.path, self._options.settings.endpoints)
 
     def _begin(self, flow: http.HTTPFlow, dialect: Dialect, asked: routing.Asked) -> Exchange:
         call = Call(
@@ -133,34 +118,36 @@ class Guard:
             streaming=bool(asked.stream) or dialect is Dialect.GEMINI,
             choices=max(asked.n or 1, 1) if dialect is Dialect.CHAT else 1,
         )
-        exchange = self._exchanges[flow] = Exchange(flow, Gate(call, self.settings.limits, time.monotonic()))
+        exchange = self._exchanges[flow] = Exchange(flow, Gate(call, self._options.settings.limits, time.monotonic()))
         return exchange
 
     def _judge(self, flow: http.HTTPFlow, asked: routing.Asked) -> list[routing.Finding]:
         """What to block the request for. Warnings go to the log."""
-        if self.settings.model_guard is ModelGuard.OFF:
+        if self._options.settings.model_guard is ModelGuard.OFF:
             return []
         findings = routing.judge(self._route(flow.request), asked.models)
-        blocking = self.settings.model_guard is ModelGuard.BLOCK
+        blocking = self._options.settings.model_guard is ModelGuard.BLOCK
         for finding in findings:
             if not (blocking and finding.severity is routing.Severity.BLOCK):
                 logger.warning("%s", routing.describe(finding))
         return [finding for finding in findings if blocking and finding.severity is routing.Severity.BLOCK]
 
     def _route(self, request: http.Request) -> routing.Route:
-        route = self.settings.routes.find(request.host, request.port, request.path)
+        route = self._options.settings.routes.find(request.host, request.port, request.path)
         if route.type is routing.RouteType.GATEWAY and request.pretty_host != request.host:
             # In transparent mode the host is an address, and the name stands in the Host header.
-            return self.settings.routes.find(request.pretty_host, request.port, request.path)
+            return self._options.settings.routes.find(request.pretty_host, request.port, request.path)
         return route
 
 
-def _hold_headers(lookup: Callable[[http.HTTPFlow], Exchange | None]) -> Callable[[], None] | None:
+def _hold_headers(
+    lookup: Callable[[http.HTTPFlow], Exchange | None], listen: Callable[[http.HTTPFlow], Tape | None]
+) -> Callable[[], None] | None:
     """Make mitmproxy hold headers back; None if this mitmproxy cannot be made to."""
     try:
         from . import stream  # noqa: PLC0415 -- the import itself fails where mitmproxy's inside is another
 
-        return stream.install(lookup)
+        return stream.install(lookup, listen)
     except (ImportError, AttributeError) as e:
         logger.warning(
             "This mitmproxy (%s) is not one that sseguard can hold response headers in: %s "

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import enum
+import logging
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mitmproxy import optmanager
+from mitmproxy import ctx, exceptions, optmanager
 from mitmproxy.addonmanager import Loader
 from mitmproxy.utils import human
 
 from sseguard import endpoints, routes, routing
+from sseguard.fixture import load_all
 from sseguard.gate import Limits
+from sseguard.matching import Match
+from sseguard.recording import FixtureError, Recording
+from sseguard.secret_patterns import compile_patterns
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.StrEnum)
@@ -55,6 +63,12 @@ class Settings:
         route_warnings: what is odd about the user's routes.
         model_guard: what to do with misrouted models.
         log: the file for one JSON line an exchange, or None.
+        record: the folder for recordings, or None.
+        record_redact: what to keep out of them besides known secrets.
+        record_text: whether prompt and answer are kept in them.
+        replay: the recordings to answer from; None to ask upstream.
+        replay_speed: recorded seconds per second, 0 for no pacing.
+        replay_match: how unlike a recorded request may be.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -63,6 +77,12 @@ class Settings:
     route_warnings: tuple[str, ...] = ()
     model_guard: ModelGuard = ModelGuard.BLOCK
     log: Path | None = None
+    record: Path | None = None
+    record_redact: tuple[re.Pattern[bytes], ...] = ()
+    record_text: bool = True
+    replay: tuple[Recording, ...] | None = None
+    replay_speed: float = 1.0
+    replay_match: Match = Match.PATH
 
 
 #: Name, type, default and help of each option.
@@ -97,13 +117,50 @@ OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (
         "What to do with a vendor/model id on a route that takes bare ids: block, warn or off.",
     ),
     ("sse_log", str, "", "Append one JSON line per guarded exchange to this file."),
+    ("sse_record", str, "", "Record each exchange with a generation endpoint in this folder, without secrets."),
+    ("sse_record_redact", Sequence[str], [], "More secrets to keep out of recordings, each a regular expression."),
+    ("sse_record_text", bool, True, "Keep prompt and answer in recordings; if not, filler of the same length."),
+    ("sse_replay", str, "", "Answer generation endpoints from this recording or folder of recordings."),
+    ("sse_replay_speed", str, "1", "Recorded seconds per second; 0: as fast as possible."),
+    (
+        "sse_replay_match",
+        str,
+        "path",
+        "How unlike a recorded request may be: the same (exact), of the same model (model), or path (path).",
+    ),
 )
 
 
-def add_options(loader: Loader) -> None:
-    """Tell mitmproxy of every option."""
-    for name, kind, default, text in OPTIONS:
-        loader.add_option(name, kind, default, text)
+class Options:
+    """The addon that has mitmproxy know our options, and the other addons what they say."""
+
+    def __init__(self) -> None:
+        #: What the options say. When they change, this has the new value before the other addons are told.
+        self.settings = Settings()
+        self._running = False
+
+    def load(self, loader: Loader) -> None:
+        for name, kind, default, text in OPTIONS:
+            loader.add_option(name, kind, default, text)
+
+    def configure(self, updated: set[str]) -> None:
+        if not any(name.startswith("sse_") for name in updated):
+            return
+        try:
+            settings = read(ctx.options)
+        except SettingsError as e:
+            if self._running:
+                raise exceptions.OptionsError(str(e)) from e  # type: ignore[no-untyped-call]
+            # While mitmproxy starts, an error in the log stops it, without the traceback that an exception gets.
+            logger.error("%s", e)
+            return
+        for warning in settings.route_warnings:
+            if warning not in self.settings.route_warnings:
+                logger.warning("%s", warning)
+        self.settings = settings
+
+    def running(self) -> None:
+        self._running = True
 
 
 def read(options: optmanager.OptManager) -> Settings:
@@ -123,6 +180,12 @@ def read(options: optmanager.OptManager) -> Settings:
         route_warnings=routing.warnings_for(user_routes),
         model_guard=_choice(options, "sse_model_guard", ModelGuard),
         log=_file(options, "sse_log"),
+        record=_folder(options, "sse_record"),
+        record_redact=_patterns(options, "sse_record_redact"),
+        record_text=bool(options.sse_record_text),
+        replay=_recordings(options, "sse_replay"),
+        replay_speed=_number(options, "sse_replay_speed", "a speed, 0 or more, such as 1 or 0.5"),
+        replay_match=_choice(options, "sse_replay_match", Match),
     )
 
 
@@ -134,14 +197,18 @@ def _each(options: optmanager.OptManager, name: str, parse: Callable[[str], T]) 
 
 
 def _seconds(options: optmanager.OptManager, name: str) -> float:
+    return _number(options, name, "a number of seconds, 0 or more, such as 30 or 1.5")
+
+
+def _number(options: optmanager.OptManager, name: str, expected: str) -> float:
     value = getattr(options, name)
     try:
-        seconds = float(value)
+        number = float(value)
     except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise SettingsError(f"{name}: Expected a number of seconds, 0 or more, such as 30 or 1.5, got {value!r}.")
-    return seconds
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise SettingsError(f"{name}: Expected {expected}, got {value!r}.")
+    return number
 
 
 def _size(options: optmanager.OptManager, name: str) -> int:
@@ -171,3 +238,31 @@ def _file(options: optmanager.OptManager, name: str) -> Path | None:
     if path.is_dir() or not path.parent.is_dir():
         raise SettingsError(f"{name}: Expected a file in a folder that exists, got {value!r}.")
     return path
+
+
+def _folder(options: optmanager.OptManager, name: str) -> Path | None:
+    """A folder that can be written to; made if only the last part of it is missing."""
+    if not (value := getattr(options, name)):
+        return None
+    path = Path(value).expanduser()
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as e:
+        raise SettingsError(f"{name}: Expected a folder, or a new one in a folder, got {value!r}: {e}.") from e
+    return path
+
+
+def _patterns(options: optmanager.OptManager, name: str) -> tuple[re.Pattern[bytes], ...]:
+    try:
+        return compile_patterns(getattr(options, name))
+    except ValueError as e:
+        raise SettingsError(f"{name}: {e}") from e
+
+
+def _recordings(options: optmanager.OptManager, name: str) -> tuple[Recording, ...] | None:
+    if not (value := getattr(options, name)):
+        return None
+    try:
+        return load_all(Path(value).expanduser())
+    except (FixtureError, OSError) as e:
+        raise SettingsError(f"{name}: Expected recordings that can be played, got {value!r}:\n{e}") from e

@@ -17,7 +17,7 @@ from sseguard.verdicts import Verdict
 
 from . import facts
 from .facts import Facts
-from .options import SettingsError, read
+from .options import Options
 from .writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -28,19 +28,15 @@ _WIDTH = max(len(verdict) for verdict in Verdict)
 class Reporter:
     """Reports each guarded exchange once, when it is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options) -> None:
+        self._options = options
         self._file: Writer | None = None
 
     def configure(self, updated: set[str]) -> None:
-        if "sse_log" not in updated:
-            return
-        try:
-            path = read(ctx.options).log
-        except SettingsError:
-            return  # told by the guard
-        self.done()
-        if path is not None:
-            self._file = Writer(path)
+        if "sse_log" in updated:
+            self.done()
+            path = self._options.settings.log
+            self._file = Writer(path) if path else None
 
     def response(self, flow: http.HTTPFlow) -> None:
         self._report(flow)

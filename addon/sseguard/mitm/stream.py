@@ -6,6 +6,7 @@ for exchanges that are guarded and for nothing else:
 
 - Body bytes go to the exchange, and what it answers is carried out: relay (headers first), refuse, end, abort.
 - An upstream that breaks or cannot be reached is told to the exchange before it becomes mitmproxy's own error.
+- A tape, if the exchange has one, hears what came from upstream and how it ended, after it was relayed.
 - The exchange gets a wake-up when it waits for something, and at least every `TICK` seconds: a wake-up cannot be taken
   back, so a long one would keep the stream in memory long after its end.
 
@@ -15,6 +16,8 @@ through the public API (headers at once, failures told in-band).
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -31,9 +34,13 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from sseguard.gate import Abort, Action, End, Refuse, Relay
+from sseguard.recording import Ending
 
 #: The longest sleep between two looks at the clock, in seconds.
 TICK = 1.0
+
+#: How late a look may be before a wake-up of its own is worth it, in seconds.
+SLACK = 0.005
 
 
 class Exchange(Protocol):
@@ -58,21 +65,34 @@ class Exchange(Protocol):
         """Put the error response into the flow, in place of what is there."""
 
 
+class Tape(Protocol):
+    """Takes down what comes from upstream, guarded or not."""
+
+    def chunk(self, data: bytes) -> None:
+        """Body bytes have come."""
+
+    def end(self, ending: Ending) -> None:
+        """Nothing more comes. Called once."""
+
+
 Lookup = Callable[[http.HTTPFlow], Exchange | None]
+Listen = Callable[[http.HTTPFlow], Tape | None]
 
 
 class UnknownShapeError(ImportError):
     """Raised when mitmproxy's private API is not what this file was written for."""
 
 
-def install(lookup: Lookup) -> Callable[[], None]:
-    """Let new streams ask `lookup` for their exchange. Returns what undoes it.
+def install(lookup: Lookup, listen: Listen) -> Callable[[], None]:
+    """Let new streams ask `lookup` for their exchange, and `listen` for their tape. Returns what undoes it.
 
     Raises: UnknownShapeError.
     """
     _check_shape()
     parent = proxy_http.HttpStream
-    guarded = type("GuardedHttpStream", (GuardedHttpStream,), {"lookup": staticmethod(lookup)})
+    guarded = type(
+        "GuardedHttpStream", (GuardedHttpStream,), {"lookup": staticmethod(lookup), "listen": staticmethod(listen)}
+    )
     proxy_http.HttpStream = guarded  # type: ignore[misc, assignment]
 
     def undo() -> None:
@@ -111,22 +131,30 @@ class GuardedHttpStream(proxy_http.HttpStream):
     """mitmproxy's `HttpStream`, except where an exchange is guarded."""
 
     lookup: ClassVar[Lookup]
+    listen: ClassVar[Listen]
 
     _exchange: Exchange | None = None
-    _armed = False  # a wake-up is under way
+    _tape: Tape | None = None
+    _wakeup: commands.RequestWakeup | None = None  # that is awaited
+    _awake_at = math.inf  # when it comes, on the monotonic clock
     _headers_sent = False
     _upstream_done = False
     _over = False  # answered by us: what upstream still says is of no interest
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Wakeup):
-            self._armed = False
+            if event.command is self._wakeup:
+                self._wakeup, self._awake_at = None, math.inf
             if self._exchange is not None and not self._over:
                 yield from self._carry_out(self._exchange.tick())
         elif self._over and _is_from_upstream(event):
             return
         else:
             yield from super()._handle_event(event)
+            self._record(event)
+        if self._over and self._tape is not None:
+            # Upstream was sent away: for its side of the exchange, the client has left.
+            self._end_tape(Ending.CLIENT_LEFT)
         yield from self._arm()
 
     def start_response_stream(self) -> layer.CommandGenerator[None]:
@@ -162,6 +190,25 @@ class GuardedHttpStream(proxy_http.HttpStream):
         else:
             yield from super().handle_protocol_error(event)
 
+    def _record(self, event: events.Event) -> None:
+        if isinstance(event, ResponseHeaders):
+            self._tape = type(self).listen(self.flow)
+        elif self._tape is None:
+            return
+        elif isinstance(event, ResponseData):
+            self._tape.chunk(event.data)
+        elif isinstance(event, ResponseEndOfMessage):
+            self._end_tape(Ending.EOF)
+        elif isinstance(event, ResponseProtocolError):
+            self._end_tape(Ending.CUT)
+        elif isinstance(event, RequestProtocolError):
+            self._end_tape(Ending.CLIENT_LEFT)
+
+    def _end_tape(self, ending: Ending) -> None:
+        tape, self._tape = self._tape, None
+        if tape is not None:
+            tape.end(ending)
+
     def _is_ours(self) -> bool:
         """Whether an upstream error is ours to tell: the whole request has come, and no foreign response."""
         waiting = self.server_state in (self.state_wait_for_response_headers, self.state_guard_response_body)
@@ -173,11 +220,16 @@ class GuardedHttpStream(proxy_http.HttpStream):
         return self._exchange
 
     def _arm(self) -> layer.CommandGenerator[None]:
-        if self._armed or self._over or self.client_state != self.state_done or (exchange := self._find()) is None:
+        if self._over or self.client_state != self.state_done or (exchange := self._find()) is None:
             return
-        if (left := exchange.seconds_left()) is not None:
-            self._armed = True
-            yield commands.RequestWakeup(min(max(left, 0.0), TICK))
+        if (left := exchange.seconds_left()) is None:
+            return
+        sleep = min(max(left, 0.0), TICK)
+        due = time.monotonic() + sleep
+        if self._wakeup is None or due < self._awake_at - SLACK:
+            # What is due now may come before what was awaited; the wake-up for that still comes, and does no harm.
+            self._wakeup, self._awake_at = commands.RequestWakeup(sleep), due
+            yield self._wakeup
 
     def _carry_out(self, actions: Sequence[Action]) -> layer.CommandGenerator[None]:
         for action in actions:

@@ -5,35 +5,70 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 
-class Writer:
-    """Appends text to a file, in order, from a thread. A disk that fails is told once, and the text is dropped."""
+class Worker:
+    """Does jobs one after the other, in a thread. `limit`: the most bytes that may wait in them."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"sseguard writes {path.name}", daemon=True)
+    def __init__(self, name: str, limit: int = 64 << 20) -> None:
+        self._limit = limit
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], None], int] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def write(self, text: str) -> None:
-        """Have `text` written soon. Never waits, never raises."""
-        self._queue.put(text)
+    def submit(self, job: Callable[[], None], size: int = 0) -> bool:
+        """Have `job` done soon; it holds `size` bytes. Never waits; False, and not done, if too much waits already."""
+        with self._lock:
+            if self._waiting + size > self._limit:
+                return False
+            self._waiting += size
+        self._jobs.put((job, size))
+        return True
 
     def close(self) -> None:
-        """Wait until all is written."""
-        self._queue.put(None)
+        """Wait until all is done."""
+        self._jobs.put(None)
         self._thread.join()
 
     def _run(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            job, size = item
+            try:
+                job()
+            except Exception:
+                logger.exception("A job beside the traffic has failed; the traffic goes on.")
+            with self._lock:
+                self._waiting -= size
+
+
+class Writer:
+    """Appends text to a file, in order. A disk that fails is told once, and the text is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._failed = False
+        self._worker = Worker(f"sseguard writes {path.name}")
+
+    def write(self, text: str) -> None:
+        """Have `text` written soon. Never waits, never raises."""
+        self._worker.submit(lambda: self._append(text), len(text))
+
+    def close(self) -> None:
+        """Wait until all is written."""
+        self._worker.close()
+
+    def _append(self, text: str) -> None:
+        if self._failed:
+            return
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                while (text := self._queue.get()) is not None:
-                    file.write(text)
-                    if self._queue.empty():
-                        file.flush()
+                file.write(text)
         except OSError as e:
+            self._failed = True
             logger.error("Expected to write to %s, got %s. Nothing more is written there.", self._path, e)
