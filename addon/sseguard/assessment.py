@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from . import endpoints
+from . import endpoints, errors
 from .codings import Decoder
 from .dialects import Dialect
-from .gate import Call, Gate, Limits
+from .error_headers import error_headers, request_id
+from .gate import Abort, Action, Call, End, Gate, Limits, Refuse, Relay
 from .matching import question
-from .recording import Ending, Headers, Recording
+from .recording import Chunk, Ending, Headers, RecordedResponse, Recording
 from .verdicts import Verdict
+
+_EOF = Ending.EOF
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +47,68 @@ def is_guarded(recording: Recording) -> bool:
 
 
 def assess(recording: Recording, limits: Limits | None = None) -> Assessment:
-    """Play `recording` to a gate. Raises LookupError for a content coding that is not known."""
+    """What the guard makes of `recording`. Raises LookupError for a content coding that is not known."""
     if not is_guarded(recording):
         return Assessment(None, recording.response.status)
+    gate = _gate(recording, limits)
+    for _ in _play(recording, gate):
+        pass
+    told_by_status = gate.failure is not None and not gate.released
+    status = gate.failure.status if gate.failure is not None and told_by_status else recording.response.status
+    return Assessment(gate.verdict, status, gate.failure.message if gate.failure else "")
+
+
+def guarded(recording: Recording, limits: Limits | None = None) -> Recording:
+    """What a client of the guard gets of `recording`, as a recording. Raises LookupError as `assess` does."""
+    if not is_guarded(recording):
+        return recording
+    gate = _gate(recording, limits)
+    response, chunks, end, ended = recording.response, [], recording.end, recording.ended
+    for at, action in _play(recording, gate):
+        match action:
+            case Relay(data):
+                chunks.append(Chunk(at, data))
+            case Refuse(failure):
+                headers = tuple(error_headers(failure, response.headers))
+                body = errors.body(gate.call.dialect, failure, gate.evidence(at))
+                # The headers were held until now, so the answer is there at once when it comes.
+                response, chunks, end, ended = RecordedResponse(failure.status, headers), [Chunk(0.0, body)], _EOF, 0.0
+            case End(data):
+                chunks += [Chunk(at, data)] if data else []
+                end, ended = _EOF, at
+            case Abort():
+                end, ended = Ending.CUT, at
+    return replace(recording, response=response, chunks=tuple(chunks), end=end, ended=ended)
+
+
+def _gate(recording: Recording, limits: Limits | None) -> Gate:
     gate = Gate(_call(recording), limits or Limits(), 0.0)
-    gate.opened(Decoder(header(recording.response.headers, "content-encoding")), 0.0)
+    headers = recording.response.headers
+    gate.opened(Decoder(header(headers, "content-encoding")), 0.0, request_id=request_id(headers))
+    return gate
+
+
+def _play(recording: Recording, gate: Gate) -> Iterator[tuple[float, Action]]:
+    """Let happen to `gate` what happened to the recording, with every deadline in between."""
     for chunk in recording.chunks:
-        _tick(gate, chunk.at)
-        gate.feed(chunk.data, chunk.at)
-    _tick(gate, recording.ended)
+        yield from _tick(gate, chunk.at)
+        yield from ((chunk.at, action) for action in gate.feed(chunk.data, chunk.at))
+    yield from _tick(gate, recording.ended)
     match recording.end:
         case Ending.EOF:
-            gate.end(recording.ended)
+            last = gate.end(recording.ended)
         case Ending.CUT:
-            gate.cut("the connection broke", recording.ended)
+            last = gate.cut("the connection broke", recording.ended)
         case Ending.CLIENT_LEFT:
+            last = []
             gate.left(recording.ended)
-    failure = gate.failure
-    told_in_status = failure is not None and not gate.released
-    status = failure.status if failure is not None and told_in_status else recording.response.status
-    return Assessment(gate.verdict, status, failure.message if failure else "")
+    yield from ((recording.ended, action) for action in last)
+
+
+def _tick(gate: Gate, now: float) -> Iterator[tuple[float, Action]]:
+    """Let every deadline up to `now` come."""
+    while (due := gate.deadline) is not None and due <= now:
+        yield from ((due, action) for action in gate.tick(due))
 
 
 def header(headers: Headers, name: str) -> str:
@@ -82,9 +128,3 @@ def _call(recording: Recording) -> Call:
     choices = count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 1
     host = urlsplit(recording.request.url).hostname or ""
     return Call(dialect_of(recording), model=model_of(recording), host=host, choices=choices)
-
-
-def _tick(gate: Gate, now: float) -> None:
-    """Let every deadline up to `now` come."""
-    while gate.deadline is not None and gate.deadline <= now:
-        gate.tick(gate.deadline)

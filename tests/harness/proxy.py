@@ -66,14 +66,16 @@ class Proxy:
         cls,
         confdir: Path,
         *,
-        mode: str = "regular",
+        mode: str | None = "regular",
         addon: bool = True,
         scripts: tuple[Path, ...] = (),
         options: dict[str, str] | None = None,
         arguments: tuple[str, ...] = (),
     ) -> Iterator[Proxy]:
-        """As `running`, for a mitmdump that may refuse to start."""
-        command = [str(MITMDUMP), "--mode", mode, "--listen-host", "127.0.0.1", "--listen-port", "0"]
+        """As `running`, for a mitmdump that may refuse to start; without a mode, its configuration file has it."""
+        command = [str(MITMDUMP)]
+        if mode is not None:
+            command += ["--mode", mode, "--listen-host", "127.0.0.1", "--listen-port", "0"]
         for script in ((ADDON,) if addon else ()) + scripts + (PROBE,):
             command += ["-s", str(script)]
         for name, value in {"confdir": str(confdir), **(options or {})}.items():
@@ -139,6 +141,13 @@ class Proxy:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise ProxyError(f"Expected mitmdump to stop, got:\n{self.output}") from None
+
+    def wait_until_ended(self) -> int:
+        """Wait until it has stopped by itself, with all of its output read, and give its exit code."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._ended, PATIENCE):
+                raise ProxyError(f"Expected mitmdump to stop, got:\n{self.output}")
+        return self.process.wait(PATIENCE)
 
     def assert_unharmed(self) -> None:
         """It runs, and has said nothing of a crash."""

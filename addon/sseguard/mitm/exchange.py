@@ -10,24 +10,8 @@ from mitmproxy import http
 
 from sseguard import errors
 from sseguard.codings import Decoder
+from sseguard.error_headers import error_headers, request_id
 from sseguard.gate import Action, End, Gate, Refuse, Relay, State
-
-#: Names the verdict on a response of ours.
-VERDICT_HEADER = "x-sseguard"
-
-#: What is kept of upstream's headers on such a response: what tells whose request it was, when to come again, and
-#: which web page may read it.
-_KEPT = frozenset(
-    (
-        *("retry-after", "retry-after-ms", "x-should-retry", "cf-ray", "vary", "date"),
-        *("openai-organization", "openai-processing-ms", "openai-version"),
-    )
-)
-_KEPT_STARTS = ("access-control-", "x-ratelimit-", "ratelimit", "anthropic-ratelimit-")
-_KEPT_ENDS = ("request-id", "requestid", "generation-id", "trace-id", "correlation-id")
-
-#: Where upstream's id of a request is found, the most telling first.
-_REQUEST_IDS = ("x-generation-id", "x-request-id", "request-id", "cf-ray")
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 
@@ -49,7 +33,7 @@ class Exchange:
             self._transform = response.stream
         if self.gate.limits.strip_comments and not decoder.is_identity:
             del response.headers["content-encoding"]
-        self.gate.opened(decoder, time.monotonic(), request_id=request_id(response.headers), held=held)
+        self.gate.opened(decoder, time.monotonic(), request_id=request_id(_text(response.headers)), held=held)
         response.stream = self
 
     def feed(self, data: bytes) -> list[Action]:
@@ -108,21 +92,13 @@ class Exchange:
 
 def error_response(failure: errors.Failure, body: bytes, upstream: http.Response | None = None) -> http.Response:
     """The response that tells `failure`, with what is worth keeping of `upstream`'s headers."""
-    kept = [(name, value) for name, value in upstream.headers.fields if _is_kept(name)] if upstream else []
-    response = http.Response.make(failure.status, body, http.Headers(kept))
+    headers = error_headers(failure, _text(upstream.headers) if upstream else ())
+    fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    response = http.Response.make(failure.status, body, http.Headers(fields))
     # mitmproxy 11 does not know every status that providers use.
     response.reason = response.reason or _REASONS.get(failure.status, "")
-    response.headers["content-type"] = "application/json"
-    response.headers["cache-control"] = "no-store"
-    response.headers[VERDICT_HEADER] = failure.verdict
     return response
 
 
-def request_id(headers: http.Headers) -> str | None:
-    """Upstream's own id of the request, to quote when asking its support."""
-    return next((headers[name] for name in _REQUEST_IDS if name in headers), None)
-
-
-def _is_kept(header: bytes) -> bool:
-    name = header.decode("latin-1").lower()
-    return name in _KEPT or name.startswith(_KEPT_STARTS) or name.endswith(_KEPT_ENDS)
+def _text(headers: http.Headers) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.fields]
