@@ -96,7 +96,7 @@ class TestFraming:
     def test_each_chunk_is_one_http_chunk(self) -> None:
         head, body = played(stream(*FRAMES))
         assert head.split(b"\r\n") == [
-            b"HTTP/1.1 200 ",
+            b"HTTP/1.1 200 OK",
             b"content-type: text/event-stream",
             b"Transfer-Encoding: chunked",
             b"Connection: close",
@@ -120,7 +120,7 @@ class TestFraming:
         )
         head, _ = played(stream(b"a", headers=headers, status=503))
         assert head.split(b"\r\n") == [
-            b"HTTP/1.1 503 ",
+            b"HTTP/1.1 503 Service Unavailable",
             b"X-Request-Id: r\xfc\xff",
             b"x-person: \xe2\x80\xa6?",
             b"set-cookie: a",
@@ -168,7 +168,7 @@ class TestFraming:
 
     def test_a_status_alone_is_an_empty_body(self) -> None:
         assert played(replace(stream(status=429), ended=0.0)) == (
-            b"HTTP/1.1 429 \r\ncontent-type: text/event-stream\r\ncontent-length: 0\r\nConnection: close",
+            b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/event-stream\r\ncontent-length: 0\r\nConnection: close",
             b"",
         )
 

@@ -15,7 +15,7 @@ MAX_STEP = 8 << 20
 #: How much of a whole body is decoded at once, in bytes.
 STEP = 64 << 10
 
-#: How much an unpacker that has no output limit is given at once, in bytes. The worst bomb, of brotli, makes 32 MiB of it.
+#: How much an unpacker without an output limit is given at once, in bytes. The worst of bombs makes 32 MiB of it.
 SLICE = 16
 
 #: How many codings may lie one over the other. Each takes its memory, and no honest server needs more than one.
@@ -23,6 +23,9 @@ MAX_CODINGS = 4
 
 #: Takes input, gives output piece by piece.
 Unpack = Callable[[bytes], Iterable[bytes]]
+
+#: Whether what was unpacked so far is a whole body: more may follow, but need not.
+IsWhole = Callable[[], bool]
 
 
 class CodingError(ValueError):
@@ -35,15 +38,22 @@ class Decoder:
     Raises LookupError for a coding that is not known, and for more than `MAX_CODINGS`.
     """
 
-    __slots__ = ("_stages",)
+    __slots__ = ("_stages", "_whole")
 
     def __init__(self, header: str) -> None:
-        self._stages: list[Unpack] = [_UNPACKERS[name]() for name in reversed(_names(header))]
+        stages = [_UNPACKERS[name]() for name in reversed(_names(header))]
+        self._stages: list[Unpack] = [unpack for unpack, _ in stages]
+        self._whole: list[IsWhole] = [is_whole for _, is_whole in stages]
 
     @property
     def is_identity(self) -> bool:
         """Whether there is nothing to undo."""
         return not self._stages
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a coded body is complete, as its codings tell; never for one that is not coded."""
+        return bool(self._whole) and all(is_whole() for is_whole in self._whole)
 
     def give_up(self) -> None:
         """Decode nothing more."""
@@ -120,24 +130,24 @@ def _slices(data: bytes) -> Iterator[bytes]:
     return (data[i : i + SLICE] for i in range(0, len(data), SLICE))
 
 
-def _gzip() -> Unpack:
+def _gzip() -> tuple[Unpack, IsWhole]:
     """gzip, of one or several members (RFC 1952 section 2.2)."""
-    member = None
+    member, begun = None, False
 
     def unpack(data: bytes) -> Iterator[bytes]:
-        nonlocal member
+        nonlocal member, begun
         # Padding with zeros behind a member is common.
         while data := data if member else data.lstrip(b"\0"):
-            member = member or zlib.decompressobj(zlib.MAX_WBITS | 16)
+            member, begun = member or zlib.decompressobj(zlib.MAX_WBITS | 16), True
             yield member.decompress(data, MAX_STEP)
             data = member.unconsumed_tail or member.unused_data
             if member.eof:
                 member = None
 
-    return unpack
+    return unpack, lambda: begun and member is None
 
 
-def _deflate() -> Unpack:
+def _deflate() -> tuple[Unpack, IsWhole]:
     """`deflate`, in its zlib wrapping as specified or bare as often sent."""
     stream = None
 
@@ -150,32 +160,32 @@ def _deflate() -> Unpack:
             yield stream.decompress(data, MAX_STEP)
             data = stream.unconsumed_tail
 
-    return unpack
+    return unpack, lambda: stream is not None and stream.eof
 
 
-def _brotli() -> Unpack:
+def _brotli() -> tuple[Unpack, IsWhole]:
     stream = brotli.Decompressor()
-    return lambda data: map(stream.process, _slices(data))
+    return lambda data: map(stream.process, _slices(data)), stream.is_finished
 
 
-def _zstd() -> Unpack:
+def _zstd() -> tuple[Unpack, IsWhole]:
     """zstd, of one or several frames (RFC 8878 section 3)."""
-    frame = zstandard.ZstdDecompressor().decompressobj()
+    frame, whole = zstandard.ZstdDecompressor().decompressobj(), False
 
     def unpack(data: bytes) -> Iterator[bytes]:
-        nonlocal frame
+        nonlocal frame, whole
         for part in _slices(data):
             rest = part
             while rest:
                 yield frame.decompress(rest)
-                rest = frame.unused_data
-                if frame.eof:
+                rest, whole = frame.unused_data, frame.eof
+                if whole:
                     frame = zstandard.ZstdDecompressor().decompressobj()
 
-    return unpack
+    return unpack, lambda: whole
 
 
-_UNPACKERS: dict[str, Callable[[], Unpack]] = {
+_UNPACKERS: dict[str, Callable[[], tuple[Unpack, IsWhole]]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
     "deflate": _deflate,

@@ -218,13 +218,13 @@ def _is_objects(value: object) -> TypeGuard[list[dict[str, Any]]]:
     return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
-#: An error that is not null. Inside a JSON string the quotes would carry backslashes, so no text can look like it.
+# Values that are not null. Inside a JSON string the quotes would carry backslashes, so no text can look like these.
 _ERROR = re.compile(rb'"error"\s*:\s*[^\sn]|"(?:type|object)"\s*:\s*"error"|^(?:event: ?)?error', re.MULTILINE)
 _FINISH = {
-    Dialect.CHAT: re.compile(rb'"finish_reason"\s*:\s*"'),
+    Dialect.CHAT: re.compile(rb'"finish_reason"\s*:\s*[^\sn]'),
     Dialect.RESPONSES: re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|cancelled|failed)"'),
-    Dialect.ANTHROPIC: re.compile(rb'"stop_reason"\s*:\s*"|"type"\s*:\s*"message_stop"'),
-    Dialect.GEMINI: re.compile(rb'"(?:finishReason|blockReason)"\s*:\s*"'),
+    Dialect.ANTHROPIC: re.compile(rb'"stop_reason"\s*:\s*[^\sn]|"type"\s*:\s*"message_stop"'),
+    Dialect.GEMINI: re.compile(rb'"(?:finishReason|blockReason)"\s*:\s*[^\sn]'),
 }
 
 
@@ -235,7 +235,7 @@ def may_be_error(block: bytes) -> bool:
 
 def may_be_end(block: bytes, dialect: Dialect) -> bool:
     """Whether it takes `read` to tell that `block` is no end mark or finish. Cheap, as `may_be_error`."""
-    return block.endswith(b"[DONE]") or _FINISH[dialect].search(block) is not None
+    return b"[DONE]" in block or _FINISH[dialect].search(block) is not None
 
 
 def is_heartbeat(block: bytes) -> bool:

@@ -11,7 +11,7 @@ from .dialects import Dialect
 #: The form of a pattern, for messages.
 FORM = "/path/ending[=dialect] with * for one path segment, such as /v1/generate or /*/invoke=anthropic"
 
-_PATTERN = re.compile(r"(?P<path>[/:][^\s?#=]+)(?:=(?P<dialect>\w+))?")
+_PATTERN = re.compile(r"(?P<path>[/:][^\s?#=]*[^\s?#=/])/*(?:=(?P<dialect>\w+))?")
 
 
 class PatternError(ValueError):
@@ -58,7 +58,7 @@ def parse_endpoint(value: str) -> Endpoint:
     except ValueError as e:
         names = ", ".join(Dialect)
         raise PatternError(f"Expected a dialect of {names}, got {match['dialect']!r} in {value!r}.") from e
-    return Endpoint(match["path"].rstrip("/"), dialect)
+    return Endpoint(match["path"], dialect)
 
 
 def find(path: str, more: Iterable[Endpoint] = ()) -> Endpoint | None:

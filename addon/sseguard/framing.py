@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any
 
 from .recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
@@ -89,3 +90,12 @@ def json_answer(status: int, value: object) -> Recording:
     headers = (("content-type", "application/json"), ("content-length", str(len(body))))
     request = RecordedRequest("POST", "/", (), None)
     return Recording(request, RecordedResponse(status, headers), (Chunk(0.0, body),), Ending.EOF, 0.0, "")
+
+
+def reason_phrase(status: int) -> str:
+    """The words that go with a status, empty if there are none (RFC 9112 section 4)."""
+    # Anthropic's 529 is in no registry.
+    return "Overloaded" if status == 529 else _PHRASES.get(status, "")
+
+
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}

@@ -204,6 +204,8 @@ class Gate:
 
     def opened(self, decoder: Decoder, now: float, *, request_id: str | None = None, held: bool = True) -> None:
         """Response headers of an event stream have come; `held` is false where they cannot be held back."""
+        if self.state is State.OVER:
+            return
         self.state = State.HOLDING if held else State.RELAYING
         self._reader.released = not held
         self.request_id = request_id
@@ -235,7 +237,6 @@ class Gate:
             return stop
         if not self._reader.answered:
             return self._fail(self._reader.silence, now)
-        self.state = State.RELAYING
         if not self._is_settled and self.limits.truncated_is_error:
             return self._fail(Verdict.TRUNCATED, now)
         verdict = Verdict.ANSWERED if self._is_settled else Verdict.TRUNCATED
@@ -270,7 +271,8 @@ class Gate:
         if self.deadline is None or now < self.deadline:
             return []
         if self._reader.answered:
-            return self._settle("", now) if self._is_settled else self._fail(Verdict.TIMED_OUT_LATE, now)
+            settled = self._is_settled
+            return self._settle("silence after the end", now) if settled else self._fail(Verdict.TIMED_OUT_LATE, now)
         if self.limits.answer_timeout and now >= self._started + self.limits.answer_timeout:
             return self._fail(Verdict.TIMED_OUT, now)
         return self._release()

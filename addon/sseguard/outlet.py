@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from .sse import CommentStripper
 
+#: Pieces of fewer bytes are joined while they wait: each costs some 40 bytes of its own.
+SMALL = 512
+
 
 class Outlet:
     """Holds body bytes in order. `limit`: the most bytes of an unfinished frame to keep back."""
@@ -42,16 +45,18 @@ class Outlet:
 
     def put(self, data: bytes) -> None:
         """Bytes have come."""
-        if data:
+        if self._held and len(self._held[-1]) < SMALL:
+            self._held[-1] += data
+        elif data:
             self._held.append(data)
-            self.size += len(data)
+        self.size += len(data)
 
     def take(self, pending: int) -> bytes:
         """What can go out when `pending` bytes have come since the last safe point."""
         if not self.aligned or not pending:
             self.torn = False
             return self.take_all()
-        if pending > self.size or self.is_over_limit:
+        if pending > min(self.size, self._limit):
             # The frame under way is out in part, or too large to be kept back.
             self.torn = True
             return self.take_all()
@@ -70,7 +75,8 @@ class Outlet:
         """
         data = self._drain()
         if complete:
-            return self._strip(data + (b"\n" if data.endswith((b"\n", b"\r")) else b"\n\n"))
+            # A CR would make of one LF the end of the same line.
+            return self._strip(data + (b"\n" if data.endswith(b"\n") else b"\n\n"))
         return self._strip(data[: max(len(data) - pending, 0)])
 
     def drop(self) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, cast
 
 import h11
 
-from .framing import Received, refusal, response_headers, without_body
+from .framing import Received, reason_phrase, refusal, response_headers, without_body
 from .recording import Ending, shown
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
             headers.append((b"connection", b"close"))
         status = recording.response.status
         try:
-            head = h11.Response(status_code=status, headers=headers)
+            head = h11.Response(status_code=status, headers=headers, reason=reason_phrase(status).encode("ascii"))
         except h11.LocalProtocolError as error:
             self._play(_unplayable(recording, error))
             return

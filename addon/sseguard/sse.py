@@ -37,7 +37,7 @@ class BlockSplitter:
         #: An event of more than `limit` bytes is under way.
         self.oversized = False
         self._lines: list[bytes] = []  # complete lines of the unfinished block
-        self._partial: list[bytes] = []  # pieces of the unfinished line
+        self._partial = bytearray()  # the unfinished line
         self._carried = 0  # bytes in both
         self._skip_lf = False  # the last chunk ended in CR: an LF now belongs to it
         self._start: bytes | None = b""  # the first bytes, while they may still be a byte order mark
@@ -57,7 +57,7 @@ class BlockSplitter:
 
     def rest(self) -> bytes:
         """What is there of the unfinished block (empty when there is none, or when it is oversized)."""
-        return b"" if self.oversized else b"\n".join([*self._lines, b"".join(self._partial)]).strip(b"\n")
+        return b"" if self.oversized else b"\n".join([*self._lines, self._partial]).strip(b"\n")
 
     def _feed_any(self, chunk: bytes) -> list[bytes]:
         if self._start is not None:
@@ -93,8 +93,8 @@ class BlockSplitter:
         last = lines.pop()
         safe = -1
         if lines and self._partial:
-            self._partial.append(lines[0])
-            lines[0] = b"".join(self._partial)
+            self._partial += lines[0]
+            lines[0] = bytes(self._partial)
             self._partial.clear()
         block = self._lines
         for index, line in enumerate(lines):
@@ -109,8 +109,7 @@ class BlockSplitter:
                 safe = index
             else:
                 block.append(line)
-        if last:
-            self._partial.append(last)
+        self._partial += last
         if safe < 0:
             self.pending += size
             self._carried += size
@@ -124,10 +123,10 @@ class BlockSplitter:
 
     def _give_up(self) -> None:
         """Keep of an overlong block only what tells a comment from an event and one line from the next."""
-        in_comment = not self._lines and not self.oversized and self._partial[0].startswith(b":")
+        in_comment = not self._lines and not self.oversized and self._partial.startswith(b":")
         self.oversized = not in_comment
         self._lines.clear()
-        self._partial[:] = [b":" if in_comment else b"-"] if self._partial else []
+        self._partial[:] = (b":" if in_comment else b"-") if self._partial else b""
         self._carried = 0
 
 
@@ -210,5 +209,5 @@ def is_foreign(head: bytes) -> bool:
     if BOM.startswith(head):
         return False
     text = head.removeprefix(BOM).replace(b"\r", b"\n").lstrip(b"\n")
-    name = text.split(b"\n", 1)[0].split(b":", 1)[0]
-    return name != b"" and not name.replace(b"-", b"").replace(b"_", b"").isalnum()
+    name = text.split(b"\n", 1)[0].split(b":", 1)[0].translate(None, b"-_")
+    return name != b"" and not name.isalnum()

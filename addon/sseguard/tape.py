@@ -1,22 +1,36 @@
 """A recording while it happens: what came from upstream, line by line, without secrets.
 
-A compressed body is decoded, freed of secrets, and coded again the same way, flushed chunk by chunk: its coding and its
-chunk boundaries stay, its compressed bytes need not. What cannot be decoded is replaced by filler of the same length,
-which cannot be decoded either.
+A compressed body is decoded, freed of secrets, and coded again the same way, flushed chunk by chunk and ended in the
+chunk that ended it: its coding and its chunk boundaries stay, its compressed bytes need not. (Brotli and zstd have no
+bytes for a chunk that decodes to nothing: it stays as an empty one.) What cannot be decoded is replaced by filler of
+the same length, which cannot be decoded either.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from . import recording, redact
 from .codings import CodingError, Decoder, Encoder, decode
+from .matching import question
 from .recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse
 
 #: The largest request body that is kept, in bytes.
 MAX_BODY = 64 << 20
+
+#: How deeply a request body may be nested to be kept as JSON. Python reads some 900 levels, on a stack that is empty.
+MAX_DEPTH = 200
+
+_NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|([\[{])|[\]}]', re.DOTALL)
+
+#: JSON's escapes of what a key may be made of, and what UTF-16 has between its letters. Written anew, they are gone.
+_ESCAPES = re.compile(rb"\\u00[2-7]|\\/|\0")
+
+#: In a header's value, or a URL, HTTP cannot carry these, and no recording with them can be loaded.
+_UNSENDABLE = re.compile(r"[\r\n\0\v\f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +59,21 @@ class Tape:
         self._redactor = redactor
         self._exchange = redactor.exchange(request.url, request.headers)
         headers = self._exchange.response_headers(response.headers)
-        self._request = RecordedRequest(
-            request.method, self._exchange.url, self._exchange.headers, self._checked_body(request)
-        )
-        self._response = RecordedResponse(response.status, headers)
+        url, body = self._checked_text(self._exchange.url), self._checked_body(request)
+        self._request = RecordedRequest(request.method, url, self._checked_headers(self._exchange.headers), body)
+        self._response = RecordedResponse(response.status, self._checked_headers(headers))
         self._recorded = recorded
         self._stream = self._exchange.stream()
-        coding = _header(response.headers, "content-encoding")
         try:
-            self._decoder, self._encoder = Decoder(coding), Encoder(coding)
-            self._readable = True
+            self._recoder: _Recoder | None = _Recoder(_header(response.headers, "content-encoding"))
         except LookupError:
-            self._readable = False
+            self._recoder = None
+
+    @property
+    def model(self) -> str:
+        """The model that was asked for, without secrets; empty if none was."""
+        model = question(self._request.method, self._request.url, self._request.body).model
+        return model if isinstance(model, str) else ""
 
     def begin(self) -> str:
         """The first line."""
@@ -64,26 +81,23 @@ class Tape:
 
     def chunk(self, at: float, data: bytes) -> str:
         """What can be written now that `data` has come, `at` seconds after the response headers."""
-        if not self._readable:
+        if self._recoder is None:
             return recording.chunk_line(at, _filler(data))
         try:
-            text = self._decoder.feed(data)
+            text = self._recoder.decode(data)
         except CodingError:
-            self._readable = False
-            return self._lines(self._stream.finish()) + recording.chunk_line(at, _filler(data))
-        return self._lines(self._stream.feed(at, text))
+            held = self._lines(self._recoder, self._stream.finish())
+            self._recoder = None
+            return held + recording.chunk_line(at, _filler(data))
+        return self._lines(self._recoder, self._stream.feed(at, text))
 
     def end(self, at: float, ending: Ending) -> str:
         """The rest, when nothing more comes."""
-        lines = ""
-        if self._readable:
-            lines = self._lines(self._stream.finish())
+        lines = self._lines(self._recoder, self._stream.finish()) if self._recoder else ""
         return lines + recording.end_line(at, ending)
 
-    def _lines(self, chunks: Iterable[Chunk]) -> str:
-        return "".join(
-            recording.chunk_line(chunk.at, self._encoder.feed(self._checked(chunk.data))) for chunk in chunks
-        )
+    def _lines(self, recoder: _Recoder, chunks: Iterable[Chunk]) -> str:
+        return "".join(recording.chunk_line(chunk.at, recoder.encode(self._checked(chunk.data))) for chunk in chunks)
 
     def _checked(self, data: bytes) -> bytes:
         """`data`, or a placeholder for all of it if there is still something like a key in it."""
@@ -93,6 +107,13 @@ class Tape:
         self.refused.append(finding.kind)
         return self._redactor.placeholder(finding.kind, data)
 
+    def _checked_text(self, text: str) -> str:
+        checked = self._checked(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+        return _UNSENDABLE.sub(" ", checked)
+
+    def _checked_headers(self, headers: Headers) -> Headers:
+        return tuple((name, self._checked_text(value)) for name, value in headers)
+
     def _checked_body(self, request: Request) -> object:
         try:
             data = decode(_header(request.headers, "content-encoding"), request.body, MAX_BODY)
@@ -100,11 +121,70 @@ class Tape:
             return f"<{len(request.body)} bytes that cannot be read>"
         if not data:
             return None
+        if _ESCAPES.search(data):
+            data = _written_plainly(data)
         safe = self._checked(self._exchange.body(data))
-        try:
-            return json.loads(safe)
-        except (ValueError, RecursionError):
-            return safe.decode("utf-8", "replace")
+        value = _json(safe)
+        return safe.decode("utf-8", "replace") if value is None else value
+
+
+class _Recoder:
+    """Decodes a body step by step, and codes what became of it. Raises LookupError as `Decoder` does."""
+
+    __slots__ = ("_coding", "_decoded", "_decoder", "_encoded", "_encoder", "_over", "_whole")
+
+    def __init__(self, coding: str) -> None:
+        self._coding = coding
+        self._decoder, self._encoder = Decoder(coding), Encoder(coding)
+        self._decoded = self._encoded = 0  # steps
+        self._whole = 0  # after how many steps the coded body was complete
+        self._over = False
+
+    def decode(self, data: bytes) -> bytes:
+        """Raises CodingError."""
+        text = self._decoder.feed(data)
+        self._decoded += 1
+        if self._decoder.is_whole and data:
+            self._whole = self._decoded
+        return text
+
+    def encode(self, data: bytes) -> bytes:
+        """To be called once for each step that was decoded, in order; it may be steps behind."""
+        self._encoded += 1
+        if self._over:
+            if not data:  # padding
+                return b""
+            self._encoder, self._over = Encoder(self._coding), False
+        self._over = self._encoded == self._whole
+        return self._encoder.feed(data) + (self._encoder.finish() if self._over else b"")
+
+
+def _json(data: bytes) -> object:
+    """The value that `data` is in JSON; None if it is none, or one that could not be read everywhere."""
+    if not _is_flat(data):
+        return None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_flat(data: bytes) -> bool:
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return True
+    depth = 0
+    for token in _NESTING.finditer(data):
+        if token[0][:1] != b'"':
+            depth += 1 if token[1] else -1
+        if depth > MAX_DEPTH:
+            return False
+    return True
+
+
+def _written_plainly(data: bytes) -> bytes:
+    """JSON as it will be written, so that a key behind escapes is seen; what is not JSON as it is."""
+    value = _json(data)
+    return data if value is None else json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 def _header(headers: Headers, name: str) -> str:

@@ -1,6 +1,7 @@
 """A mitmproxy script that tells tests what it sees: a line a flow on standard output, and its insides on request.
 
-`GET /__probe__` through the proxy answers with counts of what might leak.
+`GET /__probe__` through the proxy answers with counts of what might leak; `GET /__probe__?settled` waits before until
+all other streams are gone, or for `PATIENCE` seconds. A line tells of response headers as they come.
 """
 
 from __future__ import annotations
@@ -16,10 +17,21 @@ from mitmproxy.proxy.layers.http import HttpStream
 
 PATH = "/__probe__"
 
+#: How long streams may take to go, in seconds. Nothing waits for it when all is well.
+PATIENCE = 10.0
 
-def request(flow: http.HTTPFlow) -> None:
-    if flow.request.path == PATH:
-        flow.response = http.Response.make(200, json.dumps(_insides()), {"content-type": "application/json"})
+
+async def request(flow: http.HTTPFlow) -> None:
+    if flow.request.path.partition("?")[0] != PATH:
+        return
+    if flow.request.path.endswith("?settled"):
+        await _until_settled()
+    flow.response = http.Response.make(200, json.dumps(_insides()), {"content-type": "application/json"})
+
+
+def responseheaders(flow: http.HTTPFlow) -> None:
+    sys.stdout.write(f"PROBED headers {flow.request.path}\n")
+    sys.stdout.flush()
 
 
 def response(flow: http.HTTPFlow) -> None:
@@ -31,7 +43,7 @@ def error(flow: http.HTTPFlow) -> None:
 
 
 def _tell(flow: http.HTTPFlow, hook: str) -> None:
-    if flow.request.path == PATH:
+    if flow.request.path.partition("?")[0] == PATH:
         return
     facts = {name.removeprefix("sseguard_"): value for name, value in flow.metadata.items()}
     seen = {
@@ -49,9 +61,21 @@ def _tell(flow: http.HTTPFlow, hook: str) -> None:
     sys.stdout.flush()
 
 
-def _insides() -> dict[str, int]:
+async def _until_settled() -> None:
+    """Only this request's own stream is left."""
+    for _ in range(int(PATIENCE / 0.05)):
+        if _streams() <= 1:
+            break
+        await asyncio.sleep(0.05)
+
+
+def _streams() -> int:
     gc.collect()
-    streams = sum(isinstance(thing, HttpStream) for thing in gc.get_objects())
+    return sum(isinstance(thing, HttpStream) for thing in gc.get_objects())
+
+
+def _insides() -> dict[str, int]:
+    streams = _streams()
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
         resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return {

@@ -120,15 +120,14 @@ class Proxy:
         except queue.Empty:
             raise ProxyError(f"Expected a flow to end, got:\n{self.output}") from None
 
-    def wait_for(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
-        """The first match of `pattern` in a line of the output, past or to come."""
-        expected, seen = re.compile(pattern), 0
+    def wait_for(self, pattern: str | re.Pattern[str], times: int = 1) -> re.Match[str]:
+        """The first match of `pattern` in a line of the output, past or to come; or the second, and so on."""
+        expected = re.compile(pattern)
         with self._changed:
             while True:
-                for line in self.lines[seen:]:
-                    if match := expected.search(line):
-                        return match
-                seen = len(self.lines)
+                found = [match for line in self.lines if (match := expected.search(line))]
+                if len(found) >= times:
+                    return found[times - 1]
                 if self._ended or not self._changed.wait(PATIENCE):
                     raise ProxyError(f"Expected a line with {expected.pattern!r}, got:\n{self.output}")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from .proxy import PATIENCE
 
-Script = Callable[["Connection"], None]
+Script = Callable[["Connection"], object]
 
 EVENT_STREAM = "text/event-stream"
 
@@ -86,6 +86,9 @@ class Connection:
             self._sock.shutdown(socket.SHUT_WR)
         self._sock.close()
 
+    def finish(self) -> None:
+        """Called when the script has run to its end, before the connection is closed."""
+
     def wait_until_left(self) -> None:
         """Wait until the peer has closed its side."""
         with suppress(EOFError, OSError):
@@ -122,6 +125,8 @@ class Upstream:
 
     script: Script
     tls: ssl.SSLContext | None = None
+    #: How it talks: `Http2Connection` for HTTP/2.
+    protocol: Callable[[socket.socket], Connection] = Connection
     port: int = 0
     connections: int = 0
     #: What went wrong in a script, raised again at the end.
@@ -129,8 +134,14 @@ class Upstream:
 
     @classmethod
     @contextmanager
-    def running(cls, script: Script, *, tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
-        upstream = cls(script, tls)
+    def running(
+        cls,
+        script: Script,
+        *,
+        tls: ssl.SSLContext | None = None,
+        protocol: Callable[[socket.socket], Connection] = Connection,
+    ) -> Iterator[Upstream]:
+        upstream = cls(script, tls, protocol)
         listener = socket.create_server(("127.0.0.1", 0))
         upstream.port = listener.getsockname()[1]
         thread = threading.Thread(target=upstream._serve, args=(listener,), daemon=True)
@@ -179,7 +190,9 @@ class Upstream:
         try:
             talking = self.tls.wrap_socket(sock, server_side=True) if self.tls else sock
             with talking, suppress(EOFError, ConnectionError, ssl.SSLError):
-                self.script(Connection(talking))
+                connection = self.protocol(talking)
+                self.script(connection)
+                connection.finish()
         except OSError:
             pass
         except BaseException as e:  # noqa: BLE001 -- raised again in the test's own thread

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 
 from mitmproxy import http
 
 from sseguard import errors
 from sseguard.codings import Decoder
 from sseguard.error_headers import error_headers, request_id
+from sseguard.framing import reason_phrase
 from sseguard.gate import Action, End, Gate, Refuse, Relay, State
-
-_REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
 
 Transform = Callable[[bytes], Iterable[bytes] | bytes]
 
@@ -96,7 +94,7 @@ def error_response(failure: errors.Failure, body: bytes, upstream: http.Response
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     response = http.Response.make(failure.status, body, http.Headers(fields))
     # mitmproxy 11 does not know every status that providers use.
-    response.reason = response.reason or _REASONS.get(failure.status, "")
+    response.reason = response.reason or reason_phrase(failure.status)
     return response
 
 

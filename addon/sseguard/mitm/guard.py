@@ -38,6 +38,9 @@ MAX_BODY = 64 << 20
 class Guard:
     """Holds, releases and refuses the streams of generation endpoints, and blocks misrouted models."""
 
+    #: In mitmproxy, where a name can be taken once.
+    name = "sseguard_guard"
+
     def __init__(self, options: Options, listen: Callable[[http.HTTPFlow], Tape | None] = lambda _: None) -> None:
         """`listen` gives the tape for what upstream answers to a flow, or None."""
         self._options = options

@@ -134,6 +134,9 @@ OPTIONS: tuple[tuple[str, Any, Any, str], ...] = (
 class Options:
     """The addon that has mitmproxy know our options, and the other addons what they say."""
 
+    #: In mitmproxy, where a name can be taken once.
+    name = "sseguard_options"
+
     def __init__(self) -> None:
         #: What the options say. When they change, this has the new value before the other addons are told.
         self.settings = Settings()
@@ -142,6 +145,13 @@ class Options:
     def load(self, loader: Loader) -> None:
         for name, kind, default, text in OPTIONS:
             loader.add_option(name, kind, default, text)
+            try:
+                ctx.options.process_deferred()
+            except exceptions.OptionsError:
+                # Not of the option's type. Left to itself, mitmproxy would go on without this addon, in silence.
+                given = ctx.options.deferred.pop(name)
+                form = "true or false" if kind is bool else "one value"
+                logger.error("%s: Expected %s, got %r.", name, form, getattr(given, "val", given))
 
     def configure(self, updated: set[str]) -> None:
         if not any(name.startswith("sse_") for name in updated):

@@ -35,6 +35,9 @@ UNFINISHED = "unfinished"
 class Recorder:
     """Writes what comes from upstream, before the guard has touched it."""
 
+    #: In mitmproxy, where a name can be taken once.
+    name = "sseguard_recorder"
+
     def __init__(self, options: Options) -> None:
         self._options = options
         self._folder: _Folder | None = None

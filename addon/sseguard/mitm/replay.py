@@ -33,6 +33,9 @@ class _Address:
 class Replay:
     """Leads requests to a player on loopback. What the flow shows is where they were going."""
 
+    #: In mitmproxy, where a name can be taken once.
+    name = "sseguard_replay"
+
     def __init__(self, options: Options) -> None:
         self._options = options
         self._player: Player | None = None

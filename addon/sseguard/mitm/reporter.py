@@ -28,6 +28,9 @@ _WIDTH = max(len(verdict) for verdict in Verdict)
 class Reporter:
     """Reports each guarded exchange once, when it is over."""
 
+    #: In mitmproxy, where a name can be taken once.
+    name = "sseguard_reporter"
+
     def __init__(self, options: Options) -> None:
         self._options = options
         self._file: Writer | None = None

@@ -11,8 +11,12 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 
+#: What a job weighs beside the bytes that it holds.
+JOB = 512
+
+
 class Worker:
-    """Does jobs one after the other, in a thread. `limit`: the most bytes that may wait in them."""
+    """Does jobs one after the other, in a thread. `limit`: the most bytes that may wait in them, if it is not one job."""
 
     def __init__(self, name: str, limit: int = 64 << 20) -> None:
         self._limit = limit
@@ -25,16 +29,17 @@ class Worker:
     def submit(self, job: Callable[[], None], size: int = 0) -> bool:
         """Have `job` done soon; it holds `size` bytes. Never waits; False, and not done, if too much waits already."""
         with self._lock:
-            if self._waiting + size > self._limit:
+            if self._waiting and self._waiting + size + JOB > self._limit:
                 return False
-            self._waiting += size
-        self._jobs.put((job, size))
+            self._waiting += size + JOB
+        self._jobs.put((job, size + JOB))
         return True
 
-    def close(self) -> None:
-        """Wait until all is done."""
+    def close(self, *, wait: bool = True) -> None:
+        """Nothing more is submitted. Wait until all is done."""
         self._jobs.put(None)
-        self._thread.join()
+        if wait:
+            self._thread.join()
 
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:
