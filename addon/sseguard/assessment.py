@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from . import endpoints, errors
-from .codings import Decoder
+from .codings import CodingError, Decoder
 from .dialects import Dialect
 from .error_headers import error_headers, request_id
 from .gate import Abort, Action, Call, End, Gate, Limits, Refuse, Relay
@@ -41,7 +42,7 @@ def dialect_of(recording: Recording) -> Dialect:
 
 def is_guarded(recording: Recording) -> bool:
     """Whether the guard watches over such an exchange: an event stream, answered 2xx, from a generation endpoint."""
-    kind = header(recording.response.headers, "content-type").split(";")[0].strip().lower()
+    kind = re.split(r"[;,\s]", header(recording.response.headers, "content-type").strip(), maxsplit=1)[0].lower()
     asked = endpoints.find(urlsplit(recording.request.url).path) is not None and recording.request.method == "POST"
     return asked and 200 <= recording.response.status < 300 and kind == "text/event-stream"
 
@@ -114,6 +115,20 @@ def _tick(gate: Gate, now: float) -> Iterator[tuple[float, Action]]:
 def header(headers: Headers, name: str) -> str:
     """The value of a header, empty if it is not there; several joined as RFC 9110 section 5.3 has it."""
     return ", ".join(value for key, value in headers if key.lower() == name)
+
+
+def decoded(recording: Recording) -> Iterator[Chunk]:
+    """The chunks of the response without its content coding; as they are from where on they cannot be decoded."""
+    try:
+        decoder: Decoder | None = Decoder(header(recording.response.headers, "content-encoding"))
+    except LookupError:
+        decoder = None
+    for chunk in recording.chunks:
+        try:
+            yield Chunk(chunk.at, decoder.feed(chunk.data)) if decoder else chunk
+        except CodingError:
+            decoder = None
+            yield chunk
 
 
 def model_of(recording: Recording) -> str:

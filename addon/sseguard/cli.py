@@ -15,6 +15,7 @@ from . import __version__, commands
 from .commands import UsageError
 from .matching import Match
 from .mutate import MUTATIONS
+from .timeline import NARROWEST
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,7 +87,7 @@ def _add_run(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         metavar="NAME|URL",
         help=f"{', '.join(commands.UPSTREAMS)}, or any https:// or http:// URL (default: openrouter)",
     )
-    parser.add_argument("--port", type=_port, default=8080, help="the port to listen on (default: 8080)")
+    parser.add_argument("--port", type=_fixed_port, default=8080, help="the port to listen on (default: 8080)")
     parser.set_defaults(command=commands.run)
 
 
@@ -144,7 +145,7 @@ def _add_show(subparsers: Subparsers[argparse.ArgumentParser]) -> None:
         description="Show each block of a recording at its time, silences to scale, heartbeats folded, verdict last.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE")
-    parser.add_argument("--width", type=int, default=None, metavar="COLUMNS", help="(default: the terminal's)")
+    parser.add_argument("--width", type=_width, default=None, metavar="COLUMNS", help="(default: the terminal's)")
     parser.set_defaults(command=commands.show)
 
 
@@ -176,6 +177,19 @@ def _port(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 <= int(text) <= 65535:
         return int(text)
     raise argparse.ArgumentTypeError(f"Expected a port from 0 to 65535, got {text!r}.")
+
+
+def _fixed_port(text: str) -> int:
+    # Which port is free is only known when mitmdump listens, after it was told how to use it.
+    if port := _port(text):
+        return port
+    raise argparse.ArgumentTypeError("Expected a port from 1 to 65535, got '0'.")
+
+
+def _width(text: str) -> int:
+    if text.isascii() and text.isdigit() and NARROWEST <= int(text) <= 10_000:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"Expected a width from {NARROWEST} to 10000 columns, got {text!r}.")
 
 
 def _speed(text: str) -> float:

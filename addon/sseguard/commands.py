@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import json
 import logging
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from . import fixture, redact
+from .assessment import decoded
 from .chaos import Chaos, Outcome
 from .mutate import MutationError, parse_mutations
 from .player import MissError, Player
-from .recording import FixtureError, Recording, dumps, header_line, plain
-from .timeline import timeline
+from .recording import FixtureError, Recording, dumps, plain
+from .timeline import NARROWEST, timeline, wrapped
 
 #: Providers by name, and how common SDKs are pointed at the port in front of them.
 UPSTREAMS = {
@@ -57,10 +62,16 @@ def script() -> Path:
 def _upstream(given: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     if given in UPSTREAMS:
         return UPSTREAMS[given]
-    if not given.startswith(("https://", "http://")):
+    try:
+        parts = urlsplit(given)
+        known = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    if not known or parts.query or parts.fragment or "@" in parts.netloc:
         names = ", ".join(UPSTREAMS)
         raise UsageError(f"Expected an upstream of {names}, or an https:// or http:// URL, got {given!r}.")
-    return given, (("OPENAI_BASE_URL", "/v1"),)
+    # mitmproxy takes no path there: it is the client that sends it.
+    return f"{parts.scheme}://{parts.netloc}", (("OPENAI_BASE_URL", parts.path.rstrip("/") or "/v1"),)
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -83,6 +94,8 @@ def replay(options: argparse.Namespace) -> int:
     except MissError as e:
         sys.stderr.write(f"sseguard: {len(e.misses)} requests were not in the recordings:\n{e}\n")
         return 1
+    except BrokenPipeError:  # of our output, not of the port
+        raise
     except OSError as e:
         raise UsageError(f"Expected a free port on 127.0.0.1, got {options.port}: {e.strerror or e}.") from e
     return 0
@@ -92,7 +105,8 @@ async def _serve(player: Player, count: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        with contextlib.suppress(NotImplementedError):  # Windows, where Ctrl-C still raises KeyboardInterrupt
+            loop.add_signal_handler(number, stop.set)
     async with player:
         _say(f"{count} recordings are played at {player.base_url}. Point your client at it:")
         _say(f"  export OPENAI_BASE_URL={player.base_url}/v1 OPENAI_API_KEY=any")
@@ -103,7 +117,7 @@ async def _serve(player: Player, count: int) -> None:
 
 def mutate(options: argparse.Namespace) -> int:
     """Break a recording on purpose."""
-    [recording] = _load_file(options.file)
+    recording = _load_file(options.file)
     try:
         changed = parse_mutations(options.faults)(recording)
     except MutationError as e:
@@ -126,30 +140,27 @@ def mutate(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Recordings as timelines."""
-    width = options.width or shutil.get_terminal_size((100, 24)).columns
+    width = max(options.width or shutil.get_terminal_size((100, 24)).columns, NARROWEST)
     ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
     for number, name in enumerate(options.files):
-        for recording in _load_file(name):
-            if number:
-                _say("")
-            _say(plain(name, width))
-            for warning in recording.warnings:
-                _say(f"warning: {warning}")
-            for line in timeline(recording, width, ascii_only=ascii_only):
-                _say(line)
+        recording = _load_file(name)
+        told = (name, *(f"warning: {warning}" for warning in recording.warnings))
+        lines = [line for text in told for line in wrapped(text, width)]
+        if number:
+            _say("")
+        for line in (*lines, *timeline(recording, width, ascii_only=ascii_only)):
+            _say(line)
     return 0
 
 
 def check(options: argparse.Namespace) -> int:
     """Whether recordings are valid and free of secrets."""
-    bad = 0
-    for path in _files(options.files):
-        problems = _problems(path)
-        bad += bool(problems)
-        for problem in problems:
-            _say(problem)
-    total = len(_files(options.files))
-    _say(f"{total} recordings: {total - bad} in order, {bad} not.")
+    paths = _files(options.files)
+    problems = [_problems(path) for path in paths]
+    for problem in (problem for each in problems for problem in each):
+        _say(problem)
+    bad = sum(map(bool, problems))
+    _say(f"{len(paths)} recordings: {len(paths) - bad} in order, {bad} not.")
     return 1 if bad else 0
 
 
@@ -158,23 +169,41 @@ def _problems(path: Path) -> list[str]:
     try:
         recording = fixture.load(path)
     except FixtureError as e:
-        return [str(e)]
-    found = [f"{name}: warning: {warning}" for warning in recording.warnings]
-    exchange = redact.Redactor().exchange(recording.request.url, recording.request.headers)
-    head = header_line(recording.request, recording.response, recording.recorded).encode()
-    whole = b"".join(chunk.data for chunk in recording.chunks)
-    for place, text in (("the request or the response headers", head), ("the response", whole)):
-        if finding := redact.looks_secret(text):
-            found.append(f"{name}: Expected no secrets, got something like a {finding.kind} in {place}.")
-    if (exchange.url, exchange.headers) != (recording.request.url, recording.request.headers):
-        found.append(f"{name}: Expected no secrets, got one in the URL or the headers of the request.")
-    return found
+        return [str(damage) for damage in e.damage]
+    secrets = [f"{name}: Expected no secrets, got {what}." for what in _secrets(recording)]
+    return [f"warning: {warning}" for warning in recording.warnings] + secrets
+
+
+def _secrets(recording: Recording) -> Iterator[str]:
+    """What a recorder would not have written."""
+    request, response = recording.request, recording.response
+    exchange = redact.Redactor().exchange(request.url, request.headers)
+    body = json.dumps(request.body, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    if exchange.url != request.url:
+        yield "one in the URL"
+    if exchange.headers != request.headers:
+        yield "one in the headers of the request"
+    if exchange.body(body) != body:
+        yield "one in the body of the request"
+    safe = exchange.response_headers(response.headers)
+    if any(
+        now != was and not now[1].startswith("<redacted:account-id:")
+        for now, was in zip(safe, response.headers, strict=True)
+    ):
+        yield "one in the headers of the response"
+    chunks, stream = list(decoded(recording)), exchange.stream()
+    clean = [ready.data for chunk in chunks for ready in stream.feed(chunk.at, chunk.data)]
+    clean += [ready.data for ready in stream.finish()]
+    if b"".join(clean) != b"".join(chunk.data for chunk in chunks):
+        yield "one in the response"
 
 
 def _files(names: list[str]) -> list[Path]:
     paths: list[Path] = []
     for name in names:
         path = Path(name)
+        if not path.exists():
+            raise UsageError(f"Expected a recording or a folder of them, got {name!r}, which is not there.")
         paths += sorted(path.rglob(f"*{fixture.SUFFIX}")) if path.is_dir() else [path]
     if not paths:
         raise UsageError(f"Expected *{fixture.SUFFIX} files, got none in {', '.join(names)}.")
@@ -188,9 +217,9 @@ def _load(name: str) -> tuple[Recording, ...]:
         raise UsageError(f"Expected recordings that can be played, got:\n{e}") from e
 
 
-def _load_file(name: str) -> tuple[Recording, ...]:
+def _load_file(name: str) -> Recording:
     try:
-        return (fixture.load(Path(name)),)
+        return fixture.load(Path(name))
     except FixtureError as e:
         raise UsageError(f"Expected a recording, got:\n{e}") from e
 

@@ -211,7 +211,6 @@ class Gate:
         self.request_id = request_id
         self.headers_at = now - self._started
         self._hold_until = now + self.limits.hold_seconds
-        self._last_byte = now
         if not decoder.is_identity:
             self._decoder = decoder
             self._outlet.aligned = self.limits.strip_comments
@@ -226,8 +225,16 @@ class Gate:
         self._last_byte = now
         if self.first_byte is None:
             self.first_byte = now - self._started
-        stop = self._read(chunk, now)
-        return self._let_through() if stop is None else stop
+        text = chunk
+        if self._decoder is not None:
+            try:
+                text = self._decoder.feed(chunk)
+            except CodingError as e:
+                self._decoder.give_up()
+                return self._undecodable(chunk, str(e), now)
+        if (stop := self._judge(self._reader.feed(text), now)) is not None:
+            return stop
+        return self._let_through(text if self._outlet.aligned else chunk)
 
     def end(self, now: float) -> list[Action]:
         """The body has ended as it should."""
@@ -250,7 +257,7 @@ class Gate:
         stop = self._reader.finish() if self._reader.ends_in_whole_frame else None
         if stop is not None:
             return self._judge(stop, now) or []
-        if self._reader.answered and self._is_settled:
+        if self._is_settled:
             return self._settle(message, now)
         late = self._reader.answered and self.state is State.RELAYING
         return self._fail(Verdict.CUT_LATE if late else Verdict.CUT, now, excerpt=message)
@@ -258,8 +265,7 @@ class Gate:
     def left(self, now: float) -> None:
         """The client has gone, which is no failure when the answer was complete."""
         if self.state is not State.OVER:
-            settled = self._reader.answered and self._is_settled
-            self._over(Verdict.ANSWERED if settled else Verdict.CLIENT_LEFT, now)
+            self._over(Verdict.ANSWERED if self._is_settled else Verdict.CLIENT_LEFT, now)
 
     def block(self, failure: Failure) -> None:
         """The request is not to be sent at all."""
@@ -279,20 +285,6 @@ class Gate:
 
     # Reading
 
-    def _read(self, chunk: bytes, now: float) -> list[Action] | None:
-        """Judge what has come, and put it into the outlet; the actions that end the exchange, or None to go on."""
-        text = chunk
-        if self._decoder is not None:
-            try:
-                text = self._decoder.feed(chunk)
-            except CodingError as e:
-                self._decoder.give_up()
-                return self._undecodable(chunk, str(e), now)
-        if (stop := self._judge(self._reader.feed(text), now)) is not None:
-            return stop
-        self._outlet.put(text if self._outlet.aligned else chunk)
-        return None
-
     def _judge(self, stop: Stop | None, now: float) -> list[Action] | None:
         if stop is not None:
             return self._fail(stop.verdict, now, provider_error=stop.provider_error, excerpt=stop.excerpt)
@@ -300,23 +292,23 @@ class Gate:
             self.first_answer = now - self._started
         return None
 
-    def _undecodable(self, chunk: bytes, message: str, now: float) -> list[Action] | None:
+    def _undecodable(self, chunk: bytes, message: str, now: float) -> list[Action]:
         """The body is not coded as it claims, or it is a bomb."""
         if not self._reader.answered:
             return self._fail(Verdict.MALFORMED, now, excerpt=message)
         if self._outlet.aligned:
             return self._fail(Verdict.CUT_LATE, now, excerpt=message)
         # What cannot be read is passed on unread: the client may know better.
-        self._outlet.put(chunk)
-        return None
+        return self._let_through(chunk)
 
     # Relaying
 
-    def _let_through(self) -> list[Action]:
+    def _let_through(self, data: bytes) -> list[Action]:
         if self.state is State.HOLDING:
+            self._outlet.put(data)
             over = self._outlet.is_over_limit or self.limits.hold_seconds <= 0
             return self._release() if self._reader.answered or over else []
-        data = self._outlet.take(self._reader.pending)
+        data = self._outlet.pass_on(data, self._reader.pending)
         return [Relay(data)] if data else []
 
     def _release(self) -> list[Action]:

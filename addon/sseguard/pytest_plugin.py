@@ -57,7 +57,7 @@ def sse_replay(request: pytest.FixtureRequest) -> Iterator[Replay]:
     """Start providers that play recordings; see `Replay`."""
     with contextlib.ExitStack() as stack:
 
-        def start(  # noqa: PLR0913 -- options, all of them by name
+        def start(
             path: str | Path,
             *faults: str,
             guard: bool = False,

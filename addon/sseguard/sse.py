@@ -136,9 +136,10 @@ class CommentStripper:
     Those blank lines matter: a client that has seen an `id:` may dispatch an empty event at each.
     """
 
-    __slots__ = ("_ended_in_cr", "_in_event", "_keeping", "_line_start")
+    __slots__ = ("_ended_in_cr", "_in_event", "_keeping", "_line_start", "_start")
 
     def __init__(self) -> None:
+        self._start: bytes | None = b""  # the first bytes, while they may still be a byte order mark
         self._line_start = True
         self._in_event = False  # a field has passed since the last blank line
         self._keeping = True  # the line under way is let through
@@ -147,6 +148,9 @@ class CommentStripper:
     def feed(self, chunk: bytes) -> bytes:
         """`chunk` without what belongs to comments."""
         kept = []
+        if self._start is not None:
+            mark, chunk = self._take_mark(self._start, chunk)
+            kept = [mark]
         if self._ended_in_cr and chunk[:1] == b"\n":
             kept = [b"\n"] if self._keeping else []
             chunk = chunk[1:]
@@ -154,6 +158,19 @@ class CommentStripper:
         if chunk:
             self._ended_in_cr = chunk[-1] == CR
         return b"".join(kept + [line for line in chunk.splitlines(keepends=True) if self._keep(line)])
+
+    def _take_mark(self, start: bytes, chunk: bytes) -> tuple[bytes, bytes]:
+        """What in `chunk`, which follows on `start`, is of a byte order mark, and what stands behind it."""
+        head = start + chunk
+        if BOM.startswith(head):
+            self._start = head
+            return chunk, b""
+        self._start = None
+        if head.startswith(BOM):
+            return BOM[len(start) :], head.removeprefix(BOM)
+        if start:
+            self._keep(start)
+        return b"", chunk
 
     def _keep(self, line: bytes) -> bool:
         if self._line_start:

@@ -12,9 +12,11 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from . import recording, redact
 from .codings import CodingError, Decoder, Encoder, decode
+from .filler import StreamFiller, fill_body
 from .matching import question
 from .recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse
 
@@ -51,12 +53,22 @@ class Tape:
         request: what was asked.
         response: how upstream began to answer.
         recorded: when, as an ISO 8601 time.
+        keep_text: keep prompt and answer; if not, filler of the same length stands for them.
     """
 
-    def __init__(self, redactor: redact.Redactor, request: Request, response: RecordedResponse, recorded: str) -> None:
+    def __init__(
+        self,
+        redactor: redact.Redactor,
+        request: Request,
+        response: RecordedResponse,
+        recorded: str,
+        *,
+        keep_text: bool = True,
+    ) -> None:
         #: The kinds of what still looked like a key when it was to be written, and was refused.
         self.refused: list[str] = []
         self._redactor = redactor
+        self._filler = None if keep_text else StreamFiller()
         self._exchange = redactor.exchange(request.url, request.headers)
         headers = self._exchange.response_headers(response.headers)
         url, body = self._checked_text(self._exchange.url), self._checked_body(request)
@@ -68,6 +80,11 @@ class Tape:
             self._recoder: _Recoder | None = _Recoder(_header(response.headers, "content-encoding"))
         except LookupError:
             self._recoder = None
+
+    @property
+    def host(self) -> str:
+        """The host that was asked, without secrets."""
+        return urlsplit(self._request.url).hostname or ""
 
     @property
     def model(self) -> str:
@@ -97,7 +114,10 @@ class Tape:
         return lines + recording.end_line(at, ending)
 
     def _lines(self, recoder: _Recoder, chunks: Iterable[Chunk]) -> str:
-        return "".join(recording.chunk_line(chunk.at, recoder.encode(self._checked(chunk.data))) for chunk in chunks)
+        return "".join(recording.chunk_line(chunk.at, recoder.encode(self._safe(chunk.data))) for chunk in chunks)
+
+    def _safe(self, data: bytes) -> bytes:
+        return self._checked(self._filler.feed(data) if self._filler else data)
 
     def _checked(self, data: bytes) -> bytes:
         """`data`, or a placeholder for all of it if there is still something like a key in it."""
@@ -123,7 +143,8 @@ class Tape:
             return None
         if _ESCAPES.search(data):
             data = _written_plainly(data)
-        safe = self._checked(self._exchange.body(data))
+        free = self._exchange.body(data)
+        safe = self._checked(fill_body(free) if self._filler else free)
         value = _json(safe)
         return safe.decode("utf-8", "replace") if value is None else value
 

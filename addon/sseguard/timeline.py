@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from unicodedata import east_asian_width
 
 from . import dialects, sse
 from .assessment import assess, dialect_of, header, is_guarded, model_of
 from .codings import CodingError, Decoder
 from .dialects import Dialect, Kind
 from .recording import Ending, Recording
+
+#: The fewest columns that a timeline fits in.
+NARROWEST = 40
 
 #: Silences shorter than this part of the whole are not drawn.
 SHORTEST = 1 / 40
@@ -40,7 +45,19 @@ class Mark:
 
 
 def timeline(recording: Recording, width: int, *, ascii_only: bool = False) -> Iterator[str]:
-    """The lines to print, `width` columns at the most, with nothing in them that a terminal would obey."""
+    """The lines to print, with nothing in them that a terminal would obey.
+
+    They are `width` columns wide at the most, or `NARROWEST`.
+    """
+    width = max(width, NARROWEST)
+    lines = _lines(recording, width, "-" if ascii_only else "─")
+    if not ascii_only:
+        return lines
+    escaped = (line.encode("ascii", "backslashreplace").decode("ascii") for line in lines)
+    return (line[start : start + width] for line in escaped for start in range(0, len(line), width))
+
+
+def _lines(recording: Recording, width: int, dash: str) -> Iterator[str]:
     request, response = recording.request, recording.response
     kind = header(response.headers, "content-type")
     yield _cut(f"{request.method} {request.url}", width)
@@ -48,10 +65,15 @@ def timeline(recording: Recording, width: int, *, ascii_only: bool = False) -> I
     last, total = 0.0, max(recording.ended, 1e-9)
     for mark in _folded(marks(recording)):
         if (mark.at - last) / total >= SHORTEST:
-            yield _silence(mark.at - last, total, width, "-" if ascii_only else "─")
+            yield _silence(mark.at - last, total, width, dash)
         yield _cut(f"{mark.at:9.3f}s  {mark.name:<10} {mark.text}", width)
         last = max(last, mark.at)
-    yield _verdict(recording)
+    yield from wrapped(_verdict(recording), width)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` over as many lines as it takes, with nothing in them that a terminal would obey."""
+    return textwrap.wrap(_plain(text), width if text.isascii() else width // 2)
 
 
 def marks(recording: Recording) -> Iterator[Mark]:
@@ -96,7 +118,7 @@ def _folded(marks: Iterator[Mark]) -> Iterator[Mark]:
 
 
 def _silence(seconds: float, total: float, width: int, dash: str) -> str:
-    return f"{'':9}   {dash * max(round(seconds / total * (width - 24)), 1)} {seconds:.3f}s"
+    return _cut(f"{'':9}   {dash * max(round(seconds / total * (width - 24)), 1)} {seconds:.3f}s", width)
 
 
 def _verdict(recording: Recording) -> str:
@@ -106,7 +128,7 @@ def _verdict(recording: Recording) -> str:
         return f"verdict: none, its content coding is not known ({e!r})"
     if found.verdict is None:
         return f"verdict: none, the guard leaves this alone; the client gets {found.status}"
-    said = f": {_plain(found.message)}" if found.message else ""
+    said = f": {found.message}" if found.message else ""
     return f"verdict: {found.verdict}; the client gets {found.status}{said}"
 
 
@@ -115,8 +137,17 @@ def _excerpt(data: bytes) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    text = _plain(text[:width])
-    return text if len(text) <= width else text[: width - 1] + "…"
+    """As much of `text` as fits `width` columns, with dots if that is not all."""
+    text = _plain(text[: width + 1])
+    if _columns(text) <= width:
+        return text
+    while _columns(text) > width - 3:
+        text = text[:-1]
+    return f"{text}..."
+
+
+def _columns(text: str) -> int:
+    return len(text) + sum(east_asian_width(c) in "WF" for c in text) if not text.isascii() else len(text)
 
 
 def _plain(text: str) -> str:

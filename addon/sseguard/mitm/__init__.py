@@ -13,8 +13,9 @@ def build() -> list[object]:
     """The addons, in the order in which their hooks are to run.
 
     The options are read before the others hear of a change. The recorder sees a response before the guard changes it,
-    the guard judges a request before replay leads it away, and the reporter tells what the guard has found.
+    and after its request was led back; the guard judges a request before replay leads it away, and the reporter tells
+    what the guard has found.
     """
     options = Options()
-    recorder = Recorder(options)
-    return [options, recorder, Guard(options, recorder.listen), Replay(options), Reporter(options)]
+    recorder, replay = Recorder(options), Replay(options)
+    return [options, replay.way_back, recorder, Guard(options, recorder.listen), replay, Reporter(options)]

@@ -72,9 +72,11 @@ class Exchange:
 
     def settle(self, body: bytes) -> None:
         """Judge a body that mitmproxy has kept whole, an empty one mostly, before it is sent."""
-        for action in [*self.feed(body), *self.end()]:
-            if isinstance(action, Refuse):
-                self.refuse(action)
+        self.feed(body)
+        self.end()
+        # Nothing has been sent, even where headers cannot be held back.
+        if self.gate.failure is not None and self.gate.first_answer is None:
+            self.refuse(Refuse(self.gate.failure))
 
     def __call__(self, data: bytes) -> list[bytes]:
         """As mitmproxy's stream function, used where the headers are out already: a failure is told in-band."""

@@ -67,16 +67,35 @@ def put(flow: http.HTTPFlow, gate: Gate) -> None:
     )
     for name, value in asdict(facts).items():
         flow.metadata[PREFIX + name] = value
-    note = f"sseguard: {facts.verdict}" + (f" ({facts.detail})" if facts.detail else "")
-    flow.comment = f"{flow.comment} {note}" if flow.comment else note
-    if not verdict.is_good and not flow.marked:
-        flow.marked = ":yellow_circle:" if verdict in (Verdict.TRUNCATED, Verdict.CLIENT_LEFT) else ":red_circle:"
+    flow.comment = f"{flow.comment} {_note(facts)}" if flow.comment else _note(facts)
+    flow.marked = flow.marked or _marker(verdict)
+
+
+def forget(flow: http.HTTPFlow) -> None:
+    """Take back what `put` wrote down, of a flow that is sent once more."""
+    if (facts := get(flow)) is None:
+        return
+    flow.comment = flow.comment.replace(_note(facts), "").strip()
+    if flow.marked == _marker(Verdict(facts.verdict)):
+        flow.marked = ""
+    for field in fields(Facts):
+        flow.metadata.pop(PREFIX + field.name, None)
 
 
 def get(flow: http.HTTPFlow) -> Facts | None:
     """What `put` wrote down; None for a flow that was not guarded."""
     values: dict[str, Any] = {field.name: flow.metadata.get(PREFIX + field.name) for field in fields(Facts)}
     return Facts(**values) if values["verdict"] else None
+
+
+def _note(facts: Facts) -> str:
+    return f"sseguard: {facts.verdict}" + (f" ({facts.detail})" if facts.detail else "")
+
+
+def _marker(verdict: Verdict) -> str:
+    if verdict.is_good:
+        return ""
+    return ":yellow_circle:" if verdict in (Verdict.TRUNCATED, Verdict.CLIENT_LEFT) else ":red_circle:"
 
 
 def _detail(gate: Gate) -> str:

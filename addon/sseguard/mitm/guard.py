@@ -20,6 +20,7 @@ from sseguard import codings, endpoints, errors, routing
 from sseguard.dialects import Dialect
 from sseguard.endpoints import Endpoint
 from sseguard.gate import Call, Gate, Limits, State
+from sseguard.routes import printable
 from sseguard.verdicts import Verdict
 
 from . import facts
@@ -65,6 +66,7 @@ class Guard:
     # Exchanges
 
     def request(self, flow: http.HTTPFlow) -> None:
+        facts.forget(flow)
         if flow.response is not None or flow.error is not None or (endpoint := self._endpoint(flow)) is None:
             return
         asked = _asked(flow.request)
@@ -96,7 +98,8 @@ class Guard:
             return
         if exchange.gate.state is not State.OVER:
             if flow.response.stream not in (exchange, False):
-                logger.warning("Not guarded: another addon has taken over the response to %s.", flow.request.path)
+                path = printable(flow.request.path)
+                logger.warning("Not guarded: another addon has taken over the response to %s.", path)
                 return
             exchange.settle(flow.response.raw_content or b"")
         facts.put(flow, exchange.gate)
@@ -167,7 +170,8 @@ def _asked(request: http.Request) -> routing.Asked:
     try:
         body = codings.decode(request.headers.get("content-encoding", ""), request.raw_content or b"", MAX_BODY)
     except (LookupError, codings.CodingError) as e:
-        logger.info("Model not judged: the body of a request to %s cannot be read: %s", request.pretty_host, e)
+        host = printable(request.pretty_host)
+        logger.info("Model not judged: the body of a request to %s cannot be read: %s", host, e)
         body = b""
     asked = routing.models_in(body, request.path)
     if not body and "text/event-stream" in request.headers.get("accept", ""):

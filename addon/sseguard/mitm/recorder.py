@@ -5,6 +5,7 @@ If one of these hooks should fail, mitmproxy logs it and the traffic passes unre
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -14,12 +15,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
-from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
-from sseguard import endpoints, redact, routing
+from sseguard import endpoints, redact
 from sseguard.recording import Ending, Headers, RecordedResponse
+from sseguard.routes import printable
 from sseguard.tape import Request, Tape
 
 from . import facts
@@ -41,19 +42,23 @@ class Recorder:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._folder: _Folder | None = None
-        self._takes: WeakKeyDictionary[http.HTTPFlow, Take] = WeakKeyDictionary()
+        self._left: list[_Folder] = []  # for others, with streams that began there and end there
+        self._takes: dict[http.HTTPFlow, Take] = {}
 
     def configure(self, updated: set[str]) -> None:
-        if {"sse_record", "sse_record_redact", "sse_record_text"} & updated:
-            self.done()
-            settings = self._options.settings
-            self._folder = _Folder(settings.record, settings) if settings.record else None
+        if not {"sse_record", "sse_record_redact", "sse_record_text"} & updated:
+            return
+        if self._folder is not None:
+            self._folder.leave()
+            self._left = [folder for folder in (*self._left, self._folder) if folder.is_open]
+        settings = self._options.settings
+        self._folder = _Folder(settings.record, settings) if settings.record else None
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         wanted = flow.request.method == "POST" and endpoints.find(flow.request.path, self._options.settings.endpoints)
         if self._folder is None or not wanted or flow.response is None:
             return
-        self._takes[flow] = Take(flow, self._folder)
+        self._takes[flow] = Take(flow, self._folder, lambda: self._takes.pop(flow, None))
 
     def listen(self, flow: http.HTTPFlow) -> Take | None:
         """The take of `flow`, for what comes from upstream."""
@@ -64,46 +69,71 @@ class Recorder:
 
     def response(self, flow: http.HTTPFlow) -> None:
         take = self._takes.get(flow)
+        if take is None or take.heard or flow.response is None:
+            return
+        # Chunks cannot be heard in this mitmproxy: there is the whole body, if it was kept.
+        if (body := flow.response.raw_content) is None:
+            take.abandon("this mitmproxy does not let sseguard hear streams; store_streamed_bodies helps")
+        else:
+            take.chunk(body)
+        take.end(Ending.EOF)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        take = self._takes.get(flow)
         if take is not None and not take.heard:
-            # Chunks cannot be heard in this mitmproxy: there is the whole body, if it was kept.
-            take.chunk((flow.response and flow.response.raw_content) or b"")
-            take.end(Ending.EOF)
+            take.end(Ending.CUT if flow.client_conn.connected else Ending.CLIENT_LEFT)
 
     def done(self) -> None:
         for take in list(self._takes.values()):
             take.end(Ending.CLIENT_LEFT)
-        self._takes.clear()
-        if self._folder is not None:
-            self._folder.close()
-            self._folder = None
+        for folder in (*self._left, self._folder):
+            if folder is not None:
+                folder.close()
+        self._left, self._folder = [], None
 
 
 class Take:
-    """One exchange being recorded."""
+    """One exchange being recorded. `over` is called when it ends."""
 
-    def __init__(self, flow: http.HTTPFlow, folder: _Folder) -> None:
+    def __init__(self, flow: http.HTTPFlow, folder: _Folder, over: Callable[[], object]) -> None:
         #: What comes from upstream is heard as it comes.
         self.heard = False
-        self._flow = flow
+        self._flow: http.HTTPFlow | None = flow
         self._folder = folder
+        self._over = over
         self._opened = time.monotonic()
         self._file = _File(folder, flow)
-        self._over = False
+        self._writes = True
+        folder.takes += 1
+        self._submit(self._file.begin, len(flow.request.raw_content or b"") + 1)
 
     def chunk(self, data: bytes) -> None:
         """Body bytes have come."""
-        at, file = self._seconds(), self._file
-        if data and not self._over and not self._folder.submit(lambda: file.chunk(at, data), len(data)):
-            self._over = True
-            self._folder.submit(lambda: file.abandon("the disk is too slow for this stream"))
+        if data:
+            at, file = self._seconds(), self._file
+            self._submit(lambda: file.chunk(at, data), len(data))
 
     def end(self, ending: Ending) -> None:
-        """Nothing more comes."""
-        if self._over:
+        """Nothing more comes. Does nothing the second time."""
+        if self._flow is None:
             return
-        self._over = True
         at, file, label = self._seconds(), self._file, _label(self._flow)
-        self._folder.submit(lambda: file.end(at, ending, label))
+        self._submit(lambda: file.end(at, ending, label))
+        self._flow = None
+        self._over()
+        self._folder.take_is_over()
+
+    def abandon(self, why: str) -> None:
+        """Stop in the middle: what is there loads as a stream that was cut."""
+        if self._writes and self._flow is not None:
+            host = printable(self._flow.request.pretty_host)
+            logger.error("The recording of a request to %s is not complete: %s.", host, why)
+            self._submit(self._file.close)
+            self._writes = False
+
+    def _submit(self, job: Callable[[], None], size: int = 0) -> None:
+        if self._writes and not self._folder.submit(self._file, job, size):
+            self.abandon(f"the disk of {self._folder.path} is too slow for what comes")
 
     def _seconds(self) -> float:
         return time.monotonic() - self._opened
@@ -117,20 +147,40 @@ class _Folder:
         self.keep_text = settings.record_text
         self.redactor = redact.Redactor(settings.record_redact, os.urandom(32))
         self.counter = itertools.count(1)
+        #: How many have begun here and not ended.
+        self.takes = 0
+        self._is_left = False
         self._failed = False
         self._worker = Worker("sseguard records")
 
-    def submit(self, job: Callable[[], None], size: int = 0) -> bool:
-        return self._worker.submit(lambda: self._try(job), size)
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may still be written here."""
+        return self._worker.is_alive
+
+    def submit(self, file: _File, job: Callable[[], None], size: int) -> bool:
+        """Have `job` done for `file` soon; False if too much waits already, which is never so for a size of 0."""
+        return self._worker.submit(lambda: self._try(file, job), size)
+
+    def leave(self) -> None:
+        """No take begins here any more. Does not wait."""
+        self._is_left = True
+        if not self.takes:
+            self._worker.close(wait=False)
+
+    def take_is_over(self) -> None:
+        self.takes -= 1
+        if self._is_left:
+            self.leave()
 
     def close(self) -> None:
+        """Wait until all is written."""
         self._worker.close()
 
-    def _try(self, job: Callable[[], None]) -> None:
-        if self._failed:
-            return
+    def _try(self, file: _File, job: Callable[[], None]) -> None:
         try:
-            job()
+            if not self._failed:
+                job()
         except OSError as e:
             self._failed = True
             logger.error(
@@ -139,6 +189,11 @@ class _Folder:
                 self.path,
                 e,
             )
+        except Exception:
+            logger.exception("The recording %s has failed and is not complete; the traffic goes on.", file.path)
+            file.close()
+        if self._failed:
+            file.close()
 
 
 class _File:
@@ -147,16 +202,29 @@ class _File:
     def __init__(self, folder: _Folder, flow: http.HTTPFlow) -> None:
         request, response = flow.request, flow.response
         assert response is not None  # noqa: S101
+        self.path = folder.path
         self._folder = folder
         self._begun = datetime.now(UTC)
         self._number = next(folder.counter)
-        self._host = request.pretty_host
         self._asked = Request(request.method, request.pretty_url, _text(request.headers), request.raw_content or b"")
         self._answered = RecordedResponse(response.status_code, _text(response.headers))
         self._tape: Tape | None = None
         self._file: IO[str] | None = None
-        self._path = folder.path
-        folder.submit(self._begin, len(self._asked.body))
+        self._about = ""
+
+    def begin(self) -> None:
+        """Raises: OSError, as all of these."""
+        moment = self._begun.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._tape = Tape(self._folder.redactor, self._asked, self._answered, moment, keep_text=self._folder.keep_text)
+        self._about = f"{_safe(self._tape.host, 60)}-{_safe(self._tape.model or 'no-model', 80)}"
+        first = self._tape.begin()
+        self.path, self._file = self._create(UNFINISHED)
+        try:
+            self._write(first)
+        except OSError:
+            # Without a first line it is no recording, and would stand in the way of loading the others.
+            self.path.unlink()
+            raise
 
     def chunk(self, at: float, data: bytes) -> None:
         if self._tape is not None:
@@ -170,19 +238,12 @@ class _File:
         self._file = None
         self._rename(label)
 
-    def abandon(self, why: str) -> None:
-        """Stop in the middle: what is there loads as a stream that was cut."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._tape = None
-        logger.error("The recording %s is not complete: %s.", self._path, why)
-
-    def _begin(self) -> None:
-        moment = self._begun.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._tape = Tape(self._folder.redactor, self._asked, self._answered, moment)
-        self._path, self._file = self._create(UNFINISHED)
-        self._write(self._tape.begin())
+    def close(self) -> None:
+        """Write nothing more."""
+        file, self._file, self._tape = self._file, None, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
 
     def _write(self, lines: str) -> None:
         if self._file is None or self._tape is None:
@@ -191,7 +252,9 @@ class _File:
         self._file.flush()
         while self._tape.refused:
             kind = self._tape.refused.pop()
-            logger.warning("Something like a %s was left out of the recording %s at the last moment.", kind, self._path)
+            logger.warning(
+                "What looks like a secret (%s) was left out of the recording %s at the last moment.", kind, self.path
+            )
 
     def _create(self, label: str) -> tuple[Path, IO[str]]:
         """A new file that only its owner can read. Raises: OSError."""
@@ -209,29 +272,23 @@ class _File:
         for attempt in itertools.count():
             path = self._name(label, attempt)
             try:
-                os.link(self._path, path)
+                os.link(self.path, path)
             except FileExistsError:
                 continue
             except OSError:
                 # No links on this file system: the name is still ours alone, but for another proxy's.
                 if path.exists():
                     continue
-                self._path.rename(path)
+                self.path.rename(path)
             else:
-                self._path.unlink()
-            self._path = path
+                self.path.unlink()
+            self.path = path
             return
 
     def _name(self, label: str, attempt: int) -> Path:
         begun = self._begun.strftime("%Y%m%dT%H%M%S.") + f"{self._begun.microsecond // 1000:03}Z"
-        model = self._model()
         again = f"-{attempt}" if attempt else ""
-        name = "-".join((begun, f"{self._number:06}", _safe(self._host, 60), _safe(model, 80), _safe(label, 30)))
-        return self._folder.path / f"{name}{again}{SUFFIX}"
-
-    def _model(self) -> str:
-        models = routing.models_in(self._asked.body, self._asked.url.partition("://")[2].partition("/")[2]).models
-        return models[0] if models else "no-model"
+        return self._folder.path / f"{begun}-{self._number:06}-{self._about}-{_safe(label, 30)}{again}{SUFFIX}"
 
 
 def _label(flow: http.HTTPFlow) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -30,8 +31,27 @@ class _Address:
     host_header: str | None
 
 
+class WayBack:
+    """Lets a flow that was led away show where it was going, before others look at its response."""
+
+    #: In mitmproxy, where a name can be taken once.
+    name = "sseguard_way_back"
+
+    def __init__(self) -> None:
+        self.addresses: WeakKeyDictionary[http.HTTPFlow, _Address] = WeakKeyDictionary()
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if (address := self.addresses.pop(flow, None)) is not None:
+            request = flow.request
+            request.scheme, request.host, request.port = address.scheme, address.host, address.port
+            request.host_header = address.host_header
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self.responseheaders(flow)
+
+
 class Replay:
-    """Leads requests to a player on loopback. What the flow shows is where they were going."""
+    """Leads requests to a player on loopback."""
 
     #: In mitmproxy, where a name can be taken once.
     name = "sseguard_replay"
@@ -40,14 +60,12 @@ class Replay:
         self._options = options
         self._player: Player | None = None
         self._changing = asyncio.Lock()
-        self._led: WeakKeyDictionary[http.HTTPFlow, _Address] = WeakKeyDictionary()
+        self.way_back = WayBack()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def configure(self, updated: set[str]) -> None:
         if {"sse_replay", "sse_replay_speed", "sse_replay_match"} & updated and self._is_needed:
-            task = asyncio.get_running_loop().create_task(self._restart())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._restart())
 
     async def request(self, flow: http.HTTPFlow) -> None:
         settings = self._options.settings
@@ -59,25 +77,16 @@ class Replay:
         if player is None:
             return
         request = flow.request
-        self._led[flow] = _Address(request.scheme, request.host, request.port, request.host_header)
+        self.way_back.addresses[flow] = _Address(request.scheme, request.host, request.port, request.host_header)
         request.scheme, request.host, request.port = "http", "127.0.0.1", player.port
         flow.server_conn = connection.Server(address=("127.0.0.1", player.port))
 
-    def responseheaders(self, flow: http.HTTPFlow) -> None:
-        self._lead_back(flow)
-
-    def error(self, flow: http.HTTPFlow) -> None:
-        self._lead_back(flow)
-
-    async def done(self) -> None:
-        async with self._changing:
-            await self._stop()
-
-    def _lead_back(self, flow: http.HTTPFlow) -> None:
-        if (address := self._led.pop(flow, None)) is not None:
-            request = flow.request
-            request.scheme, request.host, request.port = address.scheme, address.host, address.port
-            request.host_header = address.host_header
+    def done(self) -> None:
+        # Not a coroutine: when a script is reloaded, mitmproxy cannot wait for one, and gives the script up.
+        for task in self._tasks:
+            task.cancel()
+        if (player := self._take_player()) is not None:
+            self._start(player.close())
 
     @property
     def _is_needed(self) -> bool:
@@ -94,8 +103,16 @@ class Replay:
             logger.info("Generation endpoints are answered from %d recordings.", len(settings.replay))
 
     async def _stop(self) -> None:
-        player, self._player = self._player, None
-        if player is not None:
-            for miss in player.misses:
-                logger.warning("Not in the recordings: %s", miss)
+        if (player := self._take_player()) is not None:
             await player.close()
+
+    def _take_player(self) -> Player | None:
+        player, self._player = self._player, None
+        for miss in player.misses if player is not None else ():
+            logger.warning("Not in the recordings: %s", miss)
+        return player
+
+    def _start(self, job: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -91,4 +91,5 @@ def _seconds(value: float | None) -> str:
 
 def _in_color() -> bool:
     """Whether the log goes to a terminal; the event lists of mitmweb and the console take plain text."""
-    return "termlog" in ctx.master.addons and vt_codes.ensure_supported(sys.stdout)
+    addons = ctx.master.addons.lookup
+    return "termlog" in addons and "eventstore" not in addons and vt_codes.ensure_supported(sys.stdout)

@@ -106,8 +106,8 @@ def _check_shape() -> None:
     """Look for what is used below and is not imported above. Raises: UnknownShapeError."""
     wanted: dict[Any, tuple[str, ...]] = {
         proxy_http.HttpStream: (
-            "_handle_event", "state_wait_for_response_headers", "state_done", "start_response_stream", "send_response",
-            "handle_protocol_error",
+            "_handle_event", "state_wait_for_response_headers", "state_done", "state_errored", "start_response_stream",
+            "send_response", "handle_protocol_error",
         ),
         proxy_http: ("SendHttp",),
         commands: ("RequestWakeup",),
@@ -145,15 +145,15 @@ class GuardedHttpStream(proxy_http.HttpStream):
         if isinstance(event, events.Wakeup):
             if event.command is self._wakeup:
                 self._wakeup, self._awake_at = None, math.inf
-            if self._exchange is not None and not self._over:
+            if self._exchange is not None and self._is_awaited():
                 yield from self._carry_out(self._exchange.tick())
         elif self._over and _is_from_upstream(event):
             return
         else:
             yield from super()._handle_event(event)
             self._record(event)
-        if self._over and self._tape is not None:
-            # Upstream was sent away: for its side of the exchange, the client has left.
+        if self._over or self.state_errored in (self.client_state, self.server_state):
+            # Upstream was sent away, or the flow was killed: for its side of the exchange, the client has left.
             self._end_tape(Ending.CLIENT_LEFT)
         yield from self._arm()
 
@@ -183,7 +183,7 @@ class GuardedHttpStream(proxy_http.HttpStream):
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError
     ) -> layer.CommandGenerator[None]:
-        if isinstance(event, ResponseProtocolError) and self._is_ours():
+        if isinstance(event, ResponseProtocolError) and self._is_awaited() and self._find() is not None:
             self._upstream_done = True
             exchange = self._find()
             yield from self._carry_out(exchange.cut(event.message) if exchange else [])
@@ -209,10 +209,10 @@ class GuardedHttpStream(proxy_http.HttpStream):
         if tape is not None:
             tape.end(ending)
 
-    def _is_ours(self) -> bool:
-        """Whether an upstream error is ours to tell: the whole request has come, and no foreign response."""
+    def _is_awaited(self) -> bool:
+        """Whether what comes, or fails to, is ours to tell: the whole request has come, and no foreign response."""
         waiting = self.server_state in (self.state_wait_for_response_headers, self.state_guard_response_body)
-        return waiting and self.client_state == self.state_done and self._find() is not None
+        return waiting and self.client_state == self.state_done and not self._over
 
     def _find(self) -> Exchange | None:
         if self._exchange is None:
@@ -220,9 +220,7 @@ class GuardedHttpStream(proxy_http.HttpStream):
         return self._exchange
 
     def _arm(self) -> layer.CommandGenerator[None]:
-        if self._over or self.client_state != self.state_done or (exchange := self._find()) is None:
-            return
-        if (left := exchange.seconds_left()) is None:
+        if not self._is_awaited() or (exchange := self._find()) is None or (left := exchange.seconds_left()) is None:
             return
         sleep = min(max(left, 0.0), TICK)
         due = time.monotonic() + sleep
@@ -250,7 +248,6 @@ class GuardedHttpStream(proxy_http.HttpStream):
         assert response is not None  # noqa: S101 -- as the parent does
         if not self._headers_sent:
             self._headers_sent = True
-            _make_open_ended(self.flow.request, response)
             yield proxy_http.SendHttp(ResponseHeaders(self.stream_id, response, end_stream=False), self.context.client)
         if data:
             if getattr(self.context.options, "store_streamed_bodies", False):
@@ -284,13 +281,3 @@ def _is_from_upstream(event: events.Event) -> bool:
         event,
         ResponseHeaders | ResponseData | ResponseTrailers | ResponseEndOfMessage | ResponseProtocolError,
     )
-
-
-def _make_open_ended(request: http.Request, response: http.Response) -> None:
-    """Let a body that was announced with a length end where it does: an error frame may come to it, or a part be
-    missing. How a body is delimited is each connection's own affair (RFC 9112 section 6).
-    """
-    if "content-length" in response.headers:
-        del response.headers["content-length"]
-        if request.http_version == "HTTP/1.1":
-            response.headers["transfer-encoding"] = "chunked"

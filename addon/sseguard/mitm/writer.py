@@ -16,7 +16,7 @@ JOB = 512
 
 
 class Worker:
-    """Does jobs one after the other, in a thread. `limit`: the most bytes that may wait in them, if it is not one job."""
+    """Does jobs one after the other, in a thread. `limit`: the most bytes that may wait, unless in one job alone."""
 
     def __init__(self, name: str, limit: int = 64 << 20) -> None:
         self._limit = limit
@@ -27,13 +27,21 @@ class Worker:
         self._thread.start()
 
     def submit(self, job: Callable[[], None], size: int = 0) -> bool:
-        """Have `job` done soon; it holds `size` bytes. Never waits; False, and not done, if too much waits already."""
+        """Have `job` done soon; it holds `size` bytes. Never waits.
+
+        Returns False, and the job is not done, if too much waits already. A job that holds nothing is always taken.
+        """
         with self._lock:
-            if self._waiting and self._waiting + size + JOB > self._limit:
+            if size and self._waiting and self._waiting + size + JOB > self._limit:
                 return False
             self._waiting += size + JOB
         self._jobs.put((job, size + JOB))
         return True
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there may still be jobs to do."""
+        return self._thread.is_alive()
 
     def close(self, *, wait: bool = True) -> None:
         """Nothing more is submitted. Wait until all is done."""
@@ -57,12 +65,15 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._failed = False
+        self._failed = self._full = False
         self._worker = Worker(f"sseguard writes {path.name}")
 
     def write(self, text: str) -> None:
         """Have `text` written soon. Never waits, never raises."""
-        self._worker.submit(lambda: self._append(text), len(text))
+        full = not self._worker.submit(lambda: self._append(text), len(text))
+        if full and not self._full:
+            logger.error("Expected %s to keep up, but its disk is too slow. Some lines are left out.", self._path)
+        self._full = full
 
     def close(self) -> None:
         """Wait until all is written."""
