@@ -39,4 +39,6 @@ def test_every_link_to_a_file_leads_to_one() -> None:
 
 
 def test_every_option_that_is_spoken_of_is_one() -> None:
-    assert set(re.findall(r"\bsse_[a-z]\w+", README)) - {"sse_replay"} <= {name for name, *_ in OPTIONS} | {"sse_replay"}
+    assert set(re.findall(r"\bsse_[a-z]\w+", README)) - {"sse_replay"} <= {name for name, *_ in OPTIONS} | {
+        "sse_replay"
+    }

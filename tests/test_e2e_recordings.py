@@ -185,14 +185,17 @@ def test_a_killed_proxy_leaves_a_recording_that_plays(tmp_path: Path) -> None:
         connection.send_chunk(chat("Hello"))
         connection.wait_until_left()
 
-    with Upstream.running(script) as upstream, recording_proxy(tmp_path, upstream.url, folder) as proxy:
-        with httpx.stream("POST", proxy.url + PATH, json=REQUEST) as response:
-            assert next(response.iter_raw()) == HEARTBEAT + chat("Hello")
-            # The recorder writes behind the relay; what it has written is on the disk when the file says so.
-            path = only_file(folder)
-            while len(path.read_text().splitlines()) < 3:
-                os.sched_yield()
-            proxy.process.kill()
+    with (
+        Upstream.running(script) as upstream,
+        recording_proxy(tmp_path, upstream.url, folder) as proxy,
+        httpx.stream("POST", proxy.url + PATH, json=REQUEST) as response,
+    ):
+        assert next(response.iter_raw()) == HEARTBEAT + chat("Hello")
+        # The recorder writes behind the relay; what it has written is on the disk when the file says so.
+        path = only_file(folder)
+        while len(path.read_text().splitlines()) < 3:
+            os.sched_yield()
+        proxy.process.kill()
     recording = load(only_file(folder))
     assert (data_of(recording), recording.end) == ([HEARTBEAT, chat("Hello")], Ending.CUT)
     assert recording.warnings
@@ -207,10 +210,13 @@ def test_a_stopped_proxy_loses_nothing_that_it_has_received(tmp_path: Path) -> N
         connection.send_chunk(chat("Hello"))
         connection.wait_until_left()
 
-    with Upstream.running(script) as upstream, recording_proxy(tmp_path, upstream.url, folder) as proxy:
-        with httpx.stream("POST", proxy.url + PATH, json=REQUEST) as response:
-            assert next(response.iter_raw()) == chat("Hello")
-            assert proxy.stop() == 0
+    with (
+        Upstream.running(script) as upstream,
+        recording_proxy(tmp_path, upstream.url, folder) as proxy,
+        httpx.stream("POST", proxy.url + PATH, json=REQUEST) as response,
+    ):
+        assert next(response.iter_raw()) == chat("Hello")
+        assert proxy.stop() == 0
     recording = only_recording(folder)
     assert (data_of(recording), recording.warnings) == ([chat("Hello")], ())
 
