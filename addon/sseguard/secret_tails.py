@@ -119,7 +119,7 @@ def _awaited(flat: bytes) -> int | None:
 # What a key or the name of one begins with, cut off anywhere, in lower case.
 _NAMES = (
     b"api_key", b"api-key", b"apikey", b"secret", b"password", b"passphrase", b"token", b"bearer",
-    b"authorization", b"credential", b"access_token", b"https://", b"http://",
+    b"authorization", b"credential", b"access_token", b"http://",
 )  # fmt: skip
 _STARTS = frozenset(
     [prefix[:end].lower() for shape in SHAPES for prefix in shape.prefixes for end in range(1, len(prefix) + 1)]
@@ -138,7 +138,7 @@ def _in_run(flat: bytes, start: int, wanted: Wanted) -> Iterator[Opening]:
             break
     # One letter says nothing about the word that it begins, and some streams come letter by letter.
     word = flat[start:]
-    letter = len(word) == 0 and (word.isalnum() or word == b"-")
+    letter = len(word) == 1 and (word.isalnum() or word == b"-")
     if wanted.user or letter or _MIXED.search(word) or _starts(word):
         yield Opening(max(start, len(flat) - _PATIENCE))
 
