@@ -65,14 +65,14 @@ def compare(examples: Sequence[Example], player: Player) -> bool:
         # They start while this goes on.
         from demo_clients import Clients  # noqa: PLC0415 -- the SDKs take seconds to import
 
-        without = stack.enter_context(contextlib.closing(Clients(plain.url())))
-        with_it = stack.enter_context(contextlib.closing(Clients(guarded.url())))
+        without, with_it = Clients(plain.url()), Clients(guarded.url())
         packages = ", ".join(f"{name} {version(name)}" for name in dict.fromkeys(sdk for _, sdk in APIS.values()))
         print(f"{len(examples)} streams through mitmdump {version('mitmproxy')} to real SDKs: {packages}\n")
         done, table = [], Table(examples, sys.stdout)
         for row in stack.enter_context(contextlib.closing(rows(examples, without, with_it, log, player))):
             table.add(row)
             done.append(row)
+        # Not when interrupted: the requests under way end with their proxy, and behind a closed client they would hang.
         without.close()
         with_it.close()
         return summarize(done) & is_tidy(player, said[1])

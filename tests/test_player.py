@@ -168,8 +168,14 @@ class TestFraming:
 
     def test_a_status_alone_is_an_empty_body(self) -> None:
         assert played(replace(stream(status=429), ended=0.0)) == (
-            b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: text/event-stream\r\n"
-            + b"content-length: 0\r\nConnection: close",
+            b"\r\n".join(
+                (
+                    b"HTTP/1.1 429 Too Many Requests",
+                    b"content-type: text/event-stream",
+                    b"content-length: 0",
+                    b"Connection: close",
+                )
+            ),
             b"",
         )
 

@@ -257,9 +257,9 @@ class Gate:
         stop = self._reader.finish() if self._reader.ends_in_whole_frame else None
         if stop is not None:
             return self._judge(stop, now) or []
-        if self._is_settled:
-            return self._settle(message, now)
         late = self._reader.answered and self.state is State.RELAYING
+        if self._is_settled and (late or self._outlet.takes_frames):
+            return self._settle(message, now)
         return self._fail(Verdict.CUT_LATE if late else Verdict.CUT, now, excerpt=message)
 
     def left(self, now: float) -> None:
@@ -340,11 +340,11 @@ class Gate:
             action = End(self._outlet.take_all())
         else:
             action = Abort(excerpt or self.failure.message)
-        self._outlet.drop()
         return [action, *self._over(verdict, now)]
 
     def _over(self, verdict: Verdict, now: float) -> list[Action]:
         self.state = State.OVER
+        self._outlet.drop()
         self.verdict = self._reader.error or verdict
         self.ended = now - self._started
         return []

@@ -119,7 +119,7 @@ def _awaited(flat: bytes) -> int | None:
 # What a key or the name of one begins with, cut off anywhere, in lower case.
 _NAMES = (
     b"api_key", b"api-key", b"apikey", b"secret", b"password", b"passphrase", b"token", b"bearer",
-    b"authorization", b"credential", b"access_token", b"http://",
+    b"authorization", b"credential", b"access_token", b"https://", b"http://",
 )  # fmt: skip
 _STARTS = frozenset(
     [prefix[:end].lower() for shape in SHAPES for prefix in shape.prefixes for end in range(1, len(prefix) + 1)]

@@ -81,7 +81,7 @@ class Recorder:
     def error(self, flow: http.HTTPFlow) -> None:
         take = self._takes.get(flow)
         if take is not None and not take.heard:
-            take.end(Ending.CUT if flow.client_conn.connected else Ending.CLIENT_LEFT)
+            take.end(Ending.CUT if flow.client_conn.connected and not _is_killed(flow) else Ending.CLIENT_LEFT)
 
     def done(self) -> None:
         for take in list(self._takes.values()):
@@ -295,7 +295,14 @@ def _label(flow: http.HTTPFlow) -> str:
     known = facts.get(flow)
     if known is not None:
         return known.verdict
+    if _is_killed(flow):
+        return "killed"
     return f"http_{flow.response.status_code}" if flow.response else "no_response"
+
+
+def _is_killed(flow: http.HTTPFlow) -> bool:
+    """Whether a person or an addon has ended it, and neither the client nor upstream."""
+    return flow.error is not None and flow.error.msg == flow.error.KILLED_MESSAGE
 
 
 def _text(headers: http.Headers) -> Headers:
