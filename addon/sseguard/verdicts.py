@@ -56,7 +56,7 @@ _MESSAGES = {
     Verdict.DONE_ONLY: f"The provider said that it was done without having sent any part of an answer. {_AGAIN}",
     Verdict.PREAMBLE_ONLY: f"The provider announced an answer and then ended without sending any of it. {_AGAIN}",
     Verdict.MALFORMED: f"The provider sent something that is not a readable answer. {_AGAIN}",
-    Verdict.CUT: f"The connection to the provider was lost before any part of an answer came. {_AGAIN}",
+    Verdict.CUT: f"The connection to the provider failed before any part of an answer came. {_AGAIN}",
     Verdict.TIMED_OUT: (
         "The provider sent no part of an answer within the time allowed. "
         "Send the request again, try another model or provider, or allow more time with sse_answer_timeout."
