@@ -144,10 +144,10 @@ def is_tidy(player: Player, said: IO[bytes]) -> bool:
 
 TRY = """
 The guard listens at {guard}, in front of a player on loopback that answers by path and model.
-Try it from another terminal: each request shows here, as one line. Ctrl-C stops it.
+Try it from another terminal; the guard's line on each request shows here. Ctrl-C stops it.
 
 Nothing but heartbeats, which clients take for success; here it is a 502:
-  curl -i {guard}/v1/chat/completions -H 'content-type: application/json' \\
+  curl -si {guard}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model": "demo/heartbeats-only", "stream": true, "messages": []}}'
 
 A connection lost in the middle of the answer, which the SDK raises with the reason:
@@ -158,7 +158,7 @@ for chunk in OpenAI().chat.completions.create(model="demo/cut-late", messages=[]
     print(chunk.choices[0].delta.content, end="", flush=True)'
 
 A vendor/model id on a route to one vendor, which is not sent at all:
-  curl -i {guard}/api.openai.com/v1/chat/completions -H 'content-type: application/json' \\
+  curl -si {guard}/api.openai.com/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model": "anthropic/claude-sonnet-4.5", "stream": true, "messages": []}}'
 
 More models:              curl -s {guard}/v1/models
@@ -170,6 +170,7 @@ def serve(player: Player) -> None:
     """Keep the guarded proxy up until interrupted. Raises: StartError, also when mitmdump ends by itself."""
     with Proxy(player.base_url, *guard_options(player)) as proxy:
         guard, python = proxy.url(), Path(sys.executable)
+        time.sleep(0.5)  # for mitmdump to say first what it says when it starts
         short = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
         print(TRY.format(guard=guard, plain=player.base_url, python=short), flush=True)
         with contextlib.suppress(KeyboardInterrupt):

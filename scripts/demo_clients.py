@@ -67,14 +67,13 @@ class Outcome:
         text = f'"{self.text.strip()}"' if self.text else ""
         if self.error is None:
             return text or "success, no text"
+        status = f" {self.status}" if self.status else ""
         if self.gave_up:
             told = f"gave up after {self.patience:g} s"
-        elif self.reason and self.text:
-            told = f"{self.kind} {self.reason}"
         elif self.reason:
-            told = f"{self.kind} {self.status} {self.reason}"
+            # Behind the beginning of an answer, the status is the 200 of that, if any.
+            told = f"{self.kind} {self.reason}" if text else f"{self.kind}{status} {self.reason}"
         else:
-            status = f" {self.status}" if self.status else ""
             told = f"{self.kind}{status}: {' '.join(self._message.split())}"
         return f"{text}, {told}" if text else told
 

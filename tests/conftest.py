@@ -5,5 +5,5 @@ from __future__ import annotations
 from hypothesis import settings
 
 settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True, database=None)
-settings.register_profile("deep", max_examples=1000, deadline=None)
+settings.register_profile("deep", max_examples=500, deadline=None)
 settings.load_profile("quick")

@@ -2,12 +2,14 @@
 
 import json
 import threading
+import warnings
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
+from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as proxy_http
 
@@ -16,6 +18,8 @@ from harness.proxy import ADDON, PATIENCE
 from harness.raw import RawClient
 from harness.streams import ANSWER, DONE, HEARTBEAT, chat, data
 from sseguard.mitm import stream
+from sseguard.mitm.guard import Guard
+from sseguard.mitm.options import Options
 
 PARENT = proxy_http.HttpStream
 
@@ -47,6 +51,20 @@ def test_what_came_later_is_not_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert proxy_http.HttpStream is later
     monkeypatch.undo()
     undo()
+    assert proxy_http.HttpStream is PARENT
+
+
+def test_a_guard_that_is_done_gives_mitmproxy_its_own_back() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # mitmproxy's own, of pyparsing
+        from mitmproxy.addons.proxyserver import Proxyserver  # noqa: PLC0415
+        from mitmproxy.test import taddons  # noqa: PLC0415
+    with taddons.context(Proxyserver()) as context:  # type: ignore[no-untyped-call]
+        guard = Guard(Options())
+        guard.load(Loader(context.master))  # type: ignore[no-untyped-call]
+        assert proxy_http.HttpStream is not PARENT
+        guard.done()
+        guard.done()
     assert proxy_http.HttpStream is PARENT
 
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from samples import COMMENT, END_MARK, SAMPLES, chat, data, message
-from sseguard.dialects import Dialect
+from sseguard import dialects
+from sseguard.dialects import Dialect, Frame, read
 from sseguard.provider_error import ProviderError
 from sseguard.reader import EXCERPT, Reader, Stop
 from sseguard.verdicts import Verdict
@@ -181,6 +182,24 @@ def test_heartbeats_behind_the_answer_are_counted_apart_from_events() -> None:
 def test_a_ping_in_an_unusual_spelling_changes_nothing_behind_the_answer(ping: bytes) -> None:
     it = reader(SAMPLE.answer, ping + b"\n\n")
     assert (it.answered, it.complete, it.error) == (True, False, None)
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_behind_the_answer_a_healthy_stream_is_read_in_full_only_once(
+    dialect: Dialect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = SAMPLES[dialect]
+    seen: list[bytes] = []
+    it = reader(COMMENT, sample.preamble, sample.answer, dialect=dialect)
+
+    def count(block: bytes, dialect: Dialect) -> Frame:
+        seen.append(block)
+        return read(block, dialect)
+
+    monkeypatch.setattr(dialects, "read", count)
+    for frame in (sample.more, COMMENT, sample.answer, sample.finish, COMMENT, END_MARK):
+        it.feed(frame)
+    assert seen == [sample.finish[:-2]]
 
 
 # --- the last frame ---

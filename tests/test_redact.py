@@ -173,6 +173,7 @@ def test_urls_lose_keys_and_user_information(url: str, expected: str) -> None:
         ({"t": "-H 'Authorization: Bearer a1b2c3d4'"}, {"t": "-H 'Authorization: Bearer <redacted:authorization:1>'"}),
         ({"t": "a = {'password': 'hunter two'}"}, {"t": "a = {'password': '<redacted:password:1>'}"}),
         ({"t": 'login(password="hunter")'}, {"t": 'login(password="<redacted:password:1>")'}),
+        ({"t": "j=%22pwd%22%3A%20%22a%20b%22%7D"}, {"t": "j=%22pwd%22%3A%20%22<redacted:password:1>%22%7D"}),
         ({"t": "API key: a1b2c3d4e5f6"}, {"t": "API key: <redacted:api-key:1>"}),
         ({"t": "git clone https://me:secret@h/r"}, {"t": "git clone https://<redacted:userinfo:1>@h/r"}),
     ],
@@ -208,6 +209,28 @@ def test_numbers_are_never_used_again_when_the_memory_for_secrets_is_full() -> N
 def test_a_short_or_wordlike_header_value_is_not_searched_for_elsewhere() -> None:
     under = exchange(authorization="Bearer ollama", **{"x-api-key": "lm-studio"})
     assert under.body(b"ollama and lm-studio") == b"ollama and lm-studio"
+
+
+def test_an_account_id_is_no_secret_elsewhere() -> None:
+    under = exchange(**{"openai-organization": "openrouter-inc-1"})
+    assert under.body(b"openrouter-inc-1") == b"openrouter-inc-1"
+
+
+@pytest.mark.parametrize(("before", "left"), [(b"", b'"'), (b"x", b'"e'), (b"xy", b'"eH')])
+def test_a_short_known_value_in_base64_goes_with_the_digits_it_shares(before: bytes, left: bytes) -> None:
+    under = exchange(**{"x-api-key": "hunter2!"})
+    body = under.body(b'"' + base64.b64encode(before + b"hunter2!").rstrip(b"=") + b'"')
+    assert body == left + b'<redacted:api-key:1>"'
+
+
+@pytest.mark.parametrize("before", ["/", "/v1/", "ab", "/abc/", "x_"])
+def test_base64_is_found_behind_letters_that_are_none_of_it(before: str) -> None:
+    form = base64.b64encode(OPENROUTER.encode()).decode()
+    assert exchange().body(f"{before}{form} ".encode()) == f"{before}<redacted:openrouter-key:1> ".encode()
+
+
+def test_a_key_is_found_far_behind_in_a_long_word() -> None:
+    assert exchange().body(b"a.b" * 5000 + b"?x=" + OPENROUTER.encode()).endswith(b"b?x=<redacted:openrouter-key:1>")
 
 
 def test_a_cookie_that_the_response_sets_is_known_afterwards() -> None:

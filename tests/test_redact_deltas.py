@@ -43,6 +43,13 @@ def test_the_placeholder_is_in_the_first_frame_of_the_key_and_the_others_lose_th
     assert texts(frames) == ["It is ", "<redacted:openrouter-key:1>", "", "", ".", " Bye"]
 
 
+def test_a_part_of_a_key_that_looks_like_a_key_gets_no_number_of_its_own() -> None:
+    under = exchange()
+    stream([chat(content=OPENROUTER[:30]), chat(content=OPENROUTER[30:])], under)
+    assert under.body(OPENROUTER.encode()) == b"<redacted:openrouter-key:1>"
+    assert under.body(OPENROUTER[:40].encode()) == b"<redacted:openrouter-key:2>"
+
+
 @given(
     st.sampled_from(sorted(KEYS)),
     st.lists(st.integers(0, 300), max_size=30),
@@ -132,9 +139,10 @@ def test_a_known_value_over_several_frames_is_taken_out(size: int) -> None:
     assert left.endswith(", and not Xy7 plain word")
 
 
-def test_a_user_pattern_over_several_frames_is_taken_out_if_it_is_one_word() -> None:
-    under = Redactor(compile_patterns(["acme-[0-9]+"])).exchange("", ())
-    frames = [chat(content=piece) for piece in pieces("say acme-1234, twice", 3)]
+@pytest.mark.parametrize("word", ["acme-1234", "ladybird"])
+def test_a_user_pattern_over_several_frames_is_taken_out_if_it_is_one_word(word: str) -> None:
+    under = Redactor(compile_patterns(["acme-[0-9]+", "ladyb[a-z]+"])).exchange("", ())
+    frames = [chat(content=piece) for piece in pieces(f"say {word}, twice", 3)]
     assert "".join(texts(stream(frames, under))) == "say <redacted:custom:1>, twice"
 
 

@@ -57,6 +57,8 @@ def test_blocks_stand_between_blank_lines_whatever_ends_a_line(
     body = body.replace(b"\n", ending)
     assert split(body) == expected
     assert split(*one_by_one(body)) == expected
+    if not body.startswith(BOM):
+        assert split(b"\n", body) == expected  # no first chunk, so that it may take the short path
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,10 @@ def test_an_lf_after_a_cr_in_the_next_chunk_ends_no_second_line() -> None:
     assert split(b"data: x\r", b"\ndata: y\r", b"\n\r", b"\n") == [b"data: x\ndata: y"]
 
 
+def test_an_lf_that_follows_no_cr_ends_a_line_even_beside_one() -> None:
+    assert split(b"data: x\n", b"\ndata: y\r\n\r\n") == [b"data: x", b"data: y"]
+
+
 def test_a_cr_in_the_next_chunk_ends_a_line_of_its_own() -> None:
     assert split(b"data: x\r", b"\rdata: y\n\n") == [b"data: x", b"data: y"]
 
@@ -123,6 +129,20 @@ def test_a_block_beyond_the_limit_is_given_up_and_the_next_one_read(size: int) -
     assert found == ([b"data: y"] if size < 100 else body[:-2].split(b"\n\n"))
     assert oversized == (size < 100)
     assert not splitter.oversized
+
+
+def test_a_block_of_the_limit_is_not_beyond_it() -> None:
+    splitter = BlockSplitter(limit=7)
+    assert splitter.feed(b"data: x") == []
+    assert not splitter.oversized
+    assert splitter.feed(b"\n\n") == [b"data: x"]
+
+
+def test_an_overlong_comment_inside_an_event_is_a_part_of_it() -> None:
+    splitter = BlockSplitter(limit=20)
+    assert splitter.feed(b"data: x\n: " + b"x" * 20) == []
+    assert splitter.oversized
+    assert splitter.feed(b"\ndata: y\n\n") == []
 
 
 def test_an_overlong_comment_is_a_comment_still() -> None:
@@ -171,6 +191,7 @@ def test_a_block_without_end_takes_no_memory_beyond_the_limit(line: bytes) -> No
         (b"id: 1\nretry: 5", Event(b"", None, known=True)),
         (b": comment", Event(b"", None, known=True)),
         (b"foo: bar\n: comment", Event(b"", None, known=True)),
+        (b"data: x\nfoo: bar", Event(b"", b"x", known=True)),
         (b"foo: bar\nbaz", Event(b"", None, known=False)),
         (b"Data: x", Event(b"", None, known=False)),
         (b" data: x", Event(b"", None, known=False)),
@@ -224,6 +245,18 @@ def test_comments_are_stripped_with_the_blank_lines_that_end_no_event(
     body, expected = body.replace(b"\n", ending), expected.replace(b"\n", ending)
     assert strip(body) == expected
     assert strip(*one_by_one(body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([b"data: x\r", b"\n", b"\n", b": a\n", b"\n"], b"data: x\r\n\n"),
+        ([b": a\r", b"\n", b"\n", b"data: x\n"], b"data: x\n"),
+        ([b"data: x\n\n", BOM, b": part of a field\n"], b"data: x\n\n" + BOM + b": part of a field\n"),
+    ],
+)
+def test_stripping_is_right_where_a_chunk_begins_in_the_middle(chunks: list[bytes], expected: bytes) -> None:
+    assert strip(*chunks) == expected
 
 
 @pytest.mark.parametrize("at", range(len(STREAM) + 1))

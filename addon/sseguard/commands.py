@@ -48,7 +48,9 @@ def run(options: argparse.Namespace) -> int:
         _say(f"  export {variable}={base}{path}")
     _say("What comes and goes is told below; Ctrl-C ends it.")
     own = ["-s", str(script()), "--mode", f"reverse:{url}", "--listen-host", "127.0.0.1", "-p", str(options.port)]
-    mitmdump([*own, *options.rest])
+    # mitmproxy also looks there, to name itself and to guess what was meant.
+    sys.argv = ["mitmdump", *own, *options.rest]
+    mitmdump(sys.argv[1:])
     return 0
 
 

@@ -202,6 +202,6 @@ def _finds_nothing(part: bytes) -> bool:
 def _outside(start: int, end: int, hit: Hit, owned: list[tuple[int, int]]) -> Cut | None:
     """The cut for a hit, but for what is judged as part of a text."""
     for low, high in owned:
-        if False:
+        if low <= start < high:
             start = high
     return Cut(start, end, hit) if start < end else None

@@ -37,11 +37,12 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happened `at` seconds after the response headers."""
+    """Something that happened `at` seconds after the response headers, and went on until `until` if that is later."""
 
     at: float
     name: str
     text: str
+    until: float = 0.0
 
 
 def timeline(recording: Recording, width: int, *, ascii_only: bool = False) -> Iterator[str]:
@@ -67,7 +68,7 @@ def _lines(recording: Recording, width: int, dash: str) -> Iterator[str]:
         if (mark.at - last) / total >= SHORTEST:
             yield _silence(mark.at - last, total, width, dash)
         yield _cut(f"{mark.at:9.3f}s  {mark.name:<10} {mark.text}", width)
-        last = max(last, mark.at)
+        last = max(mark.at, mark.until)
     yield from wrapped(_verdict(recording), width)
 
 
@@ -114,7 +115,8 @@ def _folded(marks: Iterator[Mark]) -> Iterator[Mark]:
             yield first
             yield from more
         else:
-            yield Mark(first.at, "heartbeats", f"{len(more) + 1} until {more[-1].at:.3f}s   {first.text}")
+            until = more[-1].at
+            yield Mark(first.at, "heartbeats", f"{len(more) + 1} until {until:.3f}s   {first.text}", until)
 
 
 def _silence(seconds: float, total: float, width: int, dash: str) -> str:

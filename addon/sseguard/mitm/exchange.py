@@ -31,6 +31,7 @@ class Exchange:
             self._transform = response.stream
         if self.gate.limits.strip_comments and not decoder.is_identity:
             del response.headers["content-encoding"]
+        _make_open_ended(self.flow.request, response)
         self.gate.opened(decoder, time.monotonic(), request_id=request_id(_text(response.headers)), held=held)
         response.stream = self
 
@@ -98,6 +99,16 @@ def error_response(failure: errors.Failure, body: bytes, upstream: http.Response
     # mitmproxy 11 does not know every status that providers use.
     response.reason = response.reason or reason_phrase(failure.status)
     return response
+
+
+def _make_open_ended(request: http.Request, response: http.Response) -> None:
+    """Let a body that was announced with a length end where it does: an error frame may come to it, or a part be
+    missing. How a body is delimited is each connection's own affair (RFC 9112 section 6).
+    """
+    if "content-length" in response.headers:
+        del response.headers["content-length"]
+        if request.http_version == "HTTP/1.1":
+            response.headers["transfer-encoding"] = "chunked"
 
 
 def _text(headers: http.Headers) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ If one of these hooks should fail, mitmproxy logs it and the traffic passes: a g
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -13,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from mitmproxy import ctx, http, version
+from mitmproxy import connection, ctx, http, version
 from mitmproxy.addonmanager import Loader
 
 from sseguard import codings, endpoints, errors, routing
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from .stream import Tape  # not at run time: importing it fails where mitmproxy's inside is another
 
 logger = logging.getLogger(__name__)
+
+#: How many turns of the event loop a wake-up and what waits behind it may take.
+TURNS = 10
 
 #: How much of a request's body is read for its model, in bytes.
 MAX_BODY = 64 << 20
@@ -62,6 +66,12 @@ class Guard:
         if self._undo is not None:
             self._undo()
             self._undo = None
+
+    async def client_disconnected(self, _client: connection.Client) -> None:
+        # mitmproxy 12 cancels the tasks of a client's upstream connections right behind this hook. One that is then
+        # waiting for its turn behind a wake-up of ours is cancelled for the second time, and never closes its socket.
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
 
     # Exchanges
 

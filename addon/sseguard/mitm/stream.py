@@ -183,10 +183,10 @@ class GuardedHttpStream(proxy_http.HttpStream):
     def handle_protocol_error(
         self, event: RequestProtocolError | ResponseProtocolError
     ) -> layer.CommandGenerator[None]:
-        if isinstance(event, ResponseProtocolError) and self._is_awaited() and self._find() is not None:
+        exchange = self._find()
+        if isinstance(event, ResponseProtocolError) and exchange and self._is_awaited() and not self._client_has_left():
             self._upstream_done = True
-            exchange = self._find()
-            yield from self._carry_out(exchange.cut(event.message) if exchange else [])
+            yield from self._carry_out(exchange.cut(event.message))
         else:
             yield from super().handle_protocol_error(event)
 
@@ -213,6 +213,10 @@ class GuardedHttpStream(proxy_http.HttpStream):
         """Whether what comes, or fails to, is ours to tell: the whole request has come, and no foreign response."""
         waiting = self.server_state in (self.state_wait_for_response_headers, self.state_guard_response_body)
         return waiting and self.client_state == self.state_done and not self._over
+
+    def _client_has_left(self) -> bool:
+        """Whether a client that waited for a connection to upstream has gone, which also ends the attempt."""
+        return any(isinstance(event, RequestProtocolError) for event in self._paused_event_queue)
 
     def _find(self) -> Exchange | None:
         if self._exchange is None:
