@@ -81,6 +81,28 @@ def test_what_is_encoded_in_steps_is_decoded_in_any(coding: str) -> None:
     assert undo(coding, [packed]) == undo(coding, one_by_one(packed)) == BODY
 
 
+@pytest.mark.parametrize("coding", [*CODINGS, "gzip, br", "br, zstd"])
+def test_a_coded_body_is_whole_with_its_end_and_not_before(coding: str) -> None:
+    packer, unpacker = Encoder(coding), Decoder(coding)
+    unpacker.feed(packer.feed(BODY))
+    whole = [unpacker.is_whole]
+    end = packer.finish()
+    for chunk in (end[:-1], end[-1:]):
+        unpacker.feed(chunk)
+        whole.append(unpacker.is_whole)
+    assert whole == [False, False, True]
+
+
+def test_one_stage_that_is_whole_does_not_make_a_whole_body() -> None:
+    decoder = Decoder("br, gzip")
+    decoder.feed(gzip.compress(PACKED["br"][:-5]))
+    assert not decoder.is_whole
+
+
+def test_a_body_that_is_not_coded_is_never_known_to_be_whole() -> None:
+    assert not Decoder("").is_whole
+
+
 @pytest.mark.parametrize("name", ["gzip", "x-gzip", "GZIP", " gzip ", "gzip,identity", "identity, gzip,"])
 def test_the_name_of_a_coding_is_read_in_any_spelling(name: str) -> None:
     assert undo(name, [PACKED["gzip"]]) == BODY

@@ -37,11 +37,11 @@ class UsageError(Exception):
 
 def run(options: argparse.Namespace) -> int:
     """The guard, inside mitmdump."""
+    url, settings = _upstream(options.upstream)
     try:
         from mitmproxy.tools.main import mitmdump  # noqa: PLC0415 -- the other commands need no mitmproxy
     except ImportError as e:
         raise UsageError(f"Expected mitmproxy beside sseguard, got {e}. Install it with: pip install mitmproxy") from e
-    url, settings = _upstream(options.upstream)
     base = f"http://127.0.0.1:{options.port}"
     _say(f"The guard in front of {url} listens at {base}. Point your client at it:")
     for variable, path in settings:

@@ -7,7 +7,7 @@ for exchanges that are guarded and for nothing else:
 - Body bytes go to the exchange, and what it answers is carried out: relay (headers first), refuse, end, abort.
 - An upstream that breaks or cannot be reached is told to the exchange before it becomes mitmproxy's own error.
 - A tape, if the exchange has one, hears what came from upstream and how it ended, after it was relayed.
-- The exchange gets a wake-up when it waits for something, and at least every `TICK` seconds: a wake-up cannot be taken
+- The exchange gets a wake-up at its deadline, and at least every `TICK` seconds: a wake-up cannot be taken
   back, so a long one would keep the stream in memory long after its end.
 
 The parent's shape is checked before it is replaced. If it is not what we know, `install` says so, and guarding goes on
@@ -146,7 +146,7 @@ class GuardedHttpStream(proxy_http.HttpStream):
             if event.command is self._wakeup:
                 self._wakeup, self._awake_at = None, math.inf
             if self._exchange is not None and self._is_awaited():
-                yield from self._carry_out(self._exchange.tick())
+                yield from self._look_around(self._exchange)
         elif self._over and _is_from_upstream(event):
             return
         else:
@@ -190,6 +190,16 @@ class GuardedHttpStream(proxy_http.HttpStream):
         else:
             yield from super().handle_protocol_error(event)
 
+    def _look_around(self, exchange: Exchange) -> layer.CommandGenerator[None]:
+        if self.context.server.timestamp_end is not None and not self._upstream_done:
+            # The task that reads from upstream has died without a word. mitmproxy 12 cancels it when a write fails,
+            # and if it happens to wait for its turn then, nobody hears that the connection is gone.
+            self._upstream_done = True
+            self._end_tape(Ending.CUT)
+            yield from self._carry_out(exchange.cut("server closed connection"))
+        else:
+            yield from self._carry_out(exchange.tick())
+
     def _record(self, event: events.Event) -> None:
         if isinstance(event, ResponseHeaders):
             self._tape = type(self).listen(self.flow)
@@ -224,9 +234,10 @@ class GuardedHttpStream(proxy_http.HttpStream):
         return self._exchange
 
     def _arm(self) -> layer.CommandGenerator[None]:
-        if not self._is_awaited() or (exchange := self._find()) is None or (left := exchange.seconds_left()) is None:
+        if not self._is_awaited() or (exchange := self._find()) is None:
             return
-        sleep = min(max(left, 0.0), TICK)
+        left = exchange.seconds_left()
+        sleep = TICK if left is None else min(max(left, 0.0), TICK)
         due = time.monotonic() + sleep
         if self._wakeup is None or due < self._awake_at - SLACK:
             # What is due now may come before what was awaited; the wake-up for that still comes, and does no harm.
