@@ -159,7 +159,7 @@ class Deltas:
     def _judge(self, channel: _Channel, until: int) -> int:
         """Take out the secrets that begin before `until`; returns where the last of them ends, if that is later."""
         for hit in find(channel.text, self._wanted):
-            if hit.start < until and hit.end > channel.held:
+            if hit.start < until:
                 if hit.end == len(channel.text) > until:
                     channel.swallow = following(hit)
                 until = max(until, hit.end)
@@ -170,8 +170,7 @@ class Deltas:
         if channel.pieces:
             found = None if final else opening(channel.text, self._wanted)
             for hit in with_begun(find(channel.text, self._wanted), found and found.hit):
-                if hit.end > channel.held:
-                    self._take(channel, hit)
+                self._take(channel, hit)
                 if hit.end == len(channel.text) and not final:
                     channel.swallow = following(hit)
             _let_go(channel, len(channel.text))

@@ -43,19 +43,15 @@ _DOUBLE = {0: re.compile(rb'(?:[^"\\]|\\.){1,8192}', re.DOTALL)} | {
 _BEARER = re.compile(rb"(?i:bearer)(?:\s|%20|\+){1,4}([\w.~+/=-]{8,4096})")
 
 
-def announced(data: bytes, *, plain: bool) -> Iterator[Value]:
-    """The values in `data` that follow a name of a secret and a `:` or `=`.
-
-    `plain` is false for bytes whose escapes were taken away: there a quote may have been an escaped one, so only
-    values without blanks or punctuation are taken.
-    """
+def announced(data: bytes) -> Iterator[Value]:
+    """The values in `data` that follow a name of a secret and a `:` or `=`."""
     lower = data.lower()
     if len(data) < 4096 and not ANNOUNCES.search(lower):
         return
     for stem in STEMS:
         at = lower.find(stem)
         while at >= 0:
-            value = _announced_at(data, lower, at, plain=plain)
+            value = _announced_at(data, lower, at)
             if value:
                 yield value
             at = lower.find(stem, max(at + len(stem), value.end if value else 0))
@@ -65,7 +61,7 @@ def announced(data: bytes, *, plain: bool) -> Iterator[Value]:
                 yield Value(*found.span(1), "authorization", found[1])
 
 
-def _announced_at(data: bytes, lower: bytes, at: int, *, plain: bool) -> Value | None:
+def _announced_at(data: bytes, lower: bytes, at: int) -> Value | None:
     rest = _NAME_REST.match(data, at)
     between = _BETWEEN.match(data, rest.end()) if rest else None
     if not rest or not between:
@@ -73,7 +69,7 @@ def _announced_at(data: bytes, lower: bytes, at: int, *, plain: bool) -> Value |
     meaning = named(name_around(lower, at))
     if meaning is None:
         return None
-    value, quoted = _value(data, between, plain=plain, limit=16384 if meaning.sure else 512)
+    value, quoted = _value(data, between, limit=16384 if meaning.sure else 512)
     if value is None:
         return None
     scheme = SCHEME.match(data, value[0], value[1])
@@ -93,7 +89,7 @@ def name_around(lower: bytes, at: int) -> str:
     return lower[start : rest.end() if rest else at].decode("latin-1")
 
 
-def _value(data: bytes, between: re.Match[bytes], *, plain: bool, limit: int) -> tuple[tuple[int, int] | None, bool]:
+def _value(data: bytes, between: re.Match[bytes], *, limit: int) -> tuple[tuple[int, int] | None, bool]:
     at = between.end()
     quote = _QUOTE.match(data, at)
     if quote is None:
@@ -106,21 +102,20 @@ def _value(data: bytes, between: re.Match[bytes], *, plain: bool, limit: int) ->
     ends_text = quote[0] == b'"' and not data[quote.end() : quote.end() + 1].isalnum()
     if quote[0] != between[1] if between[1] else ends_text:
         return None, False
-    pattern = _WORDS if not plain else _SINGLE if quote[2] == b"'" else _DOUBLE.get(len(quote[1]), _WORDS)
+    pattern = _SINGLE if quote[2] == b"'" else _DOUBLE.get(len(quote[1]), _WORDS)
     found = pattern.match(data, quote.end(), quote.end() + limit)
     return (found.span() if found else None), True
 
 
 _PARAMETER = re.compile(rb"(^|[?&;#])([\w.\-\[\]]{1,40})=([^&#\s\"'<>\\;]+)")
 _USERINFO = re.compile(rb"://([^\s/@\"'<>\\?#]{1,512})@")
-_NUMBER = re.compile(rb"[0-9.]{1,8}")
 
 
 def in_url(run: bytes) -> Iterator[Value]:
     """The values in a URL, or a piece of one, that are secrets: parameters by their name, and user information."""
     for found in _PARAMETER.finditer(run) if b"=" in run.rstrip(b"=") else ():
         kind = _kind(found)
-        if kind and not _NUMBER.fullmatch(found[3]):
+        if kind:
             yield Value(*found.span(3), kind, found[3])
     for found in _USERINFO.finditer(run) if b"@" in run else ():
         user, colon, password = found[1].partition(b":")

@@ -119,7 +119,7 @@ _FILLED = re.compile(rb"[^\0]+")
 
 
 def _all(data: bytes, wanted: Wanted, depth: int) -> Iterator[Hit]:
-    for value in announced(data, plain=depth == 0):
+    for value in announced(data):
         yield Hit(value.start, value.end, value.kind, _plain(value.secret), Rank.NAME)
     if b"-----BEGIN" in data:
         for found in PEM.finditer(data):
