@@ -1,0 +1,113 @@
+"""Programs that are measured: started, watched through /proc, and ended by their process id."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .figures import BenchError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Seconds.
+START_WITHIN = 60.0
+STOP_WITHIN = 5.0
+SETTLE_WITHIN = 120.0
+
+#: A process that has used less CPU in `REST` seconds than this share of them does nothing of note.
+REST = 0.03
+IDLE = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that runs, and the port that it listens on."""
+
+    pid: int
+    port: int
+
+    def cpu(self) -> float:
+        """CPU seconds so far, of all threads: to the nanosecond if the kernel counts them, else to the tick."""
+        try:
+            threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+            exact = sum(int(thread.read_text("ascii").split()[0]) for thread in threads) / 1e9
+        except OSError:
+            exact = 0.0
+        return exact or self._ticks() / os.sysconf("SC_CLK_TCK")
+
+    def _ticks(self) -> int:
+        # The name before the parenthesis may hold anything; of the rest, the twelfth and thirteenth are meant.
+        user, system = Path(f"/proc/{self.pid}/stat").read_text("utf-8").rpartition(")")[2].split()[11:13]
+        return int(user) + int(system)
+
+    def settled_cpu(self) -> float:
+        """CPU seconds when there is nothing more to do. Raises: BenchError."""
+        before = self.cpu()
+        give_up = time.monotonic() + SETTLE_WITHIN
+        while time.monotonic() < give_up:
+            time.sleep(REST)
+            after = self.cpu()
+            if after - before < REST * IDLE:
+                return after
+            before = after
+        raise BenchError(f"Expected process {self.pid} to come to rest within {SETTLE_WITHIN} s, got one still busy.")
+
+    def resident(self) -> int:
+        """Bytes of memory that it has in use."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def running(command: Sequence[str], listening: str) -> Iterator[Program]:
+    """As `starting`, once it listens. Raises: BenchError."""
+    with starting(command, listening) as listens:
+        yield listens()
+
+
+@contextmanager
+def starting(command: Sequence[str], listening: str) -> Iterator[Callable[[], Program]]:
+    """A program, and what waits until it has printed what the expression `listening` looks for: its group is the port.
+
+    That function raises: BenchError.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(  # noqa: S603 -- our own
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+        )
+        try:
+            yield lambda: Program(process.pid, _port(process, said.fileno(), re.compile(listening.encode())))
+        finally:
+            _stop(process)
+
+
+def _port(process: subprocess.Popen[bytes], said: int, listening: re.Pattern[bytes]) -> int:
+    give_up = time.monotonic() + START_WITHIN
+    while time.monotonic() < give_up:
+        over = process.poll() is not None
+        text = os.pread(said, 1 << 16, 0)
+        if found := listening.search(text):
+            return int(found[1])
+        if over:
+            break
+        time.sleep(0.02)
+    told = os.pread(said, 1 << 16, 0).decode("utf-8", "backslashreplace")
+    raise BenchError(f"Expected {process.args!r} to listen within {START_WITHIN} s, got this from it:\n{told}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_WITHIN)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:  # also when one more Ctrl-C comes
+        process.kill()
+        process.wait()
