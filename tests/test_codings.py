@@ -84,13 +84,14 @@ def test_what_is_encoded_in_steps_is_decoded_in_any(coding: str) -> None:
 @pytest.mark.parametrize("coding", [*CODINGS, "gzip, br", "br, zstd"])
 def test_a_coded_body_is_whole_with_its_end_and_not_before(coding: str) -> None:
     packer, unpacker = Encoder(coding), Decoder(coding)
-    unpacker.feed(packer.feed(BODY))
     whole = [unpacker.is_whole]
+    unpacker.feed(packer.feed(BODY))
+    whole.append(unpacker.is_whole)
     end = packer.finish()
     for chunk in (end[:-1], end[-1:]):
         unpacker.feed(chunk)
         whole.append(unpacker.is_whole)
-    assert whole == [False, False, True]
+    assert whole == [False, False, False, True]
 
 
 def test_one_stage_that_is_whole_does_not_make_a_whole_body() -> None:
@@ -203,6 +204,19 @@ def test_a_bomb_is_stopped_before_it_fills_the_memory(coding: str) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10 * MAX_STEP
+
+
+@pytest.mark.parametrize(("window_log", "fits"), [(23, True), (24, False)])
+def test_a_zstd_body_may_have_a_window_of_8_mib_and_no_more(window_log: int, fits: bool) -> None:
+    packer = zstandard.ZstdCompressor(
+        compression_params=zstandard.ZstdCompressionParameters(window_log=window_log)
+    ).compressobj()
+    body = packer.compress(BODY) + packer.flush()
+    if fits:
+        assert undo("zstd", [body]) == BODY
+    else:
+        with pytest.raises(CodingError, match="too much memory"):
+            undo("zstd", [body])
 
 
 @pytest.mark.parametrize("coding", CODINGS)

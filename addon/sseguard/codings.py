@@ -21,6 +21,9 @@ SLICE = 16
 #: How many codings may lie one over the other. Each takes its memory, and no honest server needs more than one.
 MAX_CODINGS = 4
 
+#: The largest window of a zstd body, in bytes: as much as RFC 9659 allows. Others could keep 128 MiB busy.
+ZSTD_WINDOW = 8 << 20
+
 #: Takes input, gives output piece by piece.
 Unpack = Callable[[bytes], Iterable[bytes]]
 
@@ -170,7 +173,7 @@ def _brotli() -> tuple[Unpack, IsWhole]:
 
 def _zstd() -> tuple[Unpack, IsWhole]:
     """zstd, of one or several frames (RFC 8878 section 3)."""
-    frame, whole = zstandard.ZstdDecompressor().decompressobj(), False
+    frame, whole = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj(), False
 
     def unpack(data: bytes) -> Iterator[bytes]:
         nonlocal frame, whole
@@ -180,7 +183,7 @@ def _zstd() -> tuple[Unpack, IsWhole]:
                 yield frame.decompress(rest)
                 rest, whole = frame.unused_data, frame.eof
                 if whole:
-                    frame = zstandard.ZstdDecompressor().decompressobj()
+                    frame = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
 
     return unpack, lambda: whole
 
