@@ -276,7 +276,7 @@ def test_a_truncated_stream_that_ends_in_half_a_frame_is_flagged_only() -> None:
     it = gate(hold_bytes=0, truncated_is_error=True)
     feed(it, SAMPLE.answer, b"data: {")
     assert it.end(103.0) == [End(b"")]
-    assert it.verdict is Verdict.TRUNCATED
+    assert (it.verdict, it.failure) == (Verdict.TRUNCATED, None)
 
 
 # --- frames too large to read ---

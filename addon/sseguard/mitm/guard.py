@@ -6,6 +6,7 @@ If one of these hooks should fail, mitmproxy logs it and the traffic passes: a g
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -70,8 +71,9 @@ class Guard:
     async def client_disconnected(self, _client: connection.Client) -> None:
         # mitmproxy 12 cancels the tasks of a client's upstream connections right behind this hook. One that is then
         # waiting for its turn behind a wake-up of ours is cancelled for the second time, and never closes its socket.
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+        with contextlib.suppress(asyncio.CancelledError):  # mitmproxy stops; what it does next here takes no time
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     # Exchanges
 
