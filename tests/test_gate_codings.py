@@ -79,7 +79,7 @@ def test_a_truncated_compressed_answer_is_flagged_only(error: bool) -> None:
     it = gate(coding="gzip", truncated_is_error=error)
     feed(it, *pack("gzip", SAMPLE.answer))
     assert it.end(103.0) == [End(b"")]
-    assert it.verdict is Verdict.TRUNCATED
+    assert (it.verdict, it.failure) == (Verdict.TRUNCATED, None)
 
 
 @pytest.mark.parametrize("coding", CODINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,8 +156,8 @@ def test_a_clean_end_without_an_end_mark_may_be_told(tail: bytes) -> None:
 
 
 def test_of_several_choices_one_that_lacks_its_finish_is_truncated() -> None:
-    it = gate()
-    it._reader._choices = 2
+    it = Gate(replace(CALL, choices=2), Limits(), now=100.0)
+    it.opened(Decoder(""), 101.0)
     feed(it, chat(content="Hi"), chat(finish="stop"))
     it.end(103.0)
     assert it.verdict is Verdict.TRUNCATED

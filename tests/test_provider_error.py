@@ -42,6 +42,9 @@ def test_a_number_that_is_no_error_status_does_not_count(value: object) -> None:
         ("server_error", 500), ("api_error", 500),
         # OpenAI's codes
         ("model_not_found", 404), ("invalid_api_key", 401), ("context_length_exceeded", 400), ("invalid_prompt", 400),
+        # HTTP's reasons, as gateways send them
+        ("too_many_requests", 429), ("payment_required", 402), ("unauthorized", 401), ("forbidden", 403),
+        ("service_unavailable", 503),
         # gRPC's names, as Gemini sends them
         ("RESOURCE_EXHAUSTED", 429), ("UNAUTHENTICATED", 401), ("PERMISSION_DENIED", 403), ("NOT_FOUND", 404),
         ("INVALID_ARGUMENT", 400), ("DEADLINE_EXCEEDED", 504), ("UNAVAILABLE", 503), ("INTERNAL", 500),

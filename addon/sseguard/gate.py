@@ -244,7 +244,8 @@ class Gate:
             return stop
         if not self._reader.answered:
             return self._fail(self._reader.silence, now)
-        if not self._is_settled and self.limits.truncated_is_error:
+        can_tell = self.state is State.HOLDING or self._outlet.takes_frames
+        if not self._is_settled and self.limits.truncated_is_error and can_tell:
             return self._fail(Verdict.TRUNCATED, now)
         verdict = Verdict.ANSWERED if self._is_settled else Verdict.TRUNCATED
         return [End(self._outlet.take_all()), *self._over(verdict, now)]
@@ -336,8 +337,6 @@ class Gate:
             # Nothing but an answer is worth keeping, and a `[DONE]` would hide the error behind it.
             before = self._take_whole() if self._reader.answered else b""
             action = End(before + frame(self.call.dialect, self.failure, self.evidence(now)))
-        elif verdict is Verdict.TRUNCATED:
-            action = End(self._outlet.take_all())
         else:
             action = Abort(excerpt or self.failure.message)
         return [action, *self._over(verdict, now)]
