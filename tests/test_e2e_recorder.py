@@ -17,6 +17,7 @@ from harness.proxy import PATIENCE
 from harness.raw import RawClient
 from harness.stage import TUNER
 from harness.streams import ANSWER, DONE, HEARTBEAT, chat
+from harness.waiting import recorded
 from sseguard import recording as recordings
 from sseguard.fixture import load
 from sseguard.recording import Chunk, Ending, RecordedRequest, RecordedResponse, Recording
@@ -66,16 +67,8 @@ class Scene:
 
     def recorded(self) -> Path:
         """The only file there is, now that it has its name."""
-        return recorded(self.folder)
-
-
-def recorded(folder: Path) -> Path:
-    # Files are written behind the traffic; what is finished has its name.
-    while True:
-        names = list(folder.iterdir())
-        if names and not any("-unfinished" in path.name for path in names):
-            [path] = names
-            return path
+        [path] = recorded(self.folder)
+        return path
 
 
 def data_of(path: Path) -> list[bytes]:
@@ -208,7 +201,7 @@ def test_the_folder_changes_while_a_stream_is_open_which_ends_where_it_began(sce
         assert b"".join(pieces) == chat("", "stop") + DONE
     assert data_of(scene.recorded()) == [chat("Hello"), chat("", "stop"), DONE]
     assert load(scene.recorded()).end is Ending.EOF
-    assert data_of(recorded(others)) == list(ANSWER)
+    assert [data_of(path) for path in recorded(others)] == [list(ANSWER)]
 
 
 def test_recording_is_turned_on_while_a_stream_is_open_and_begins_with_the_next(scene: Scene) -> None:
@@ -310,6 +303,5 @@ def test_recordings_leave_no_flow_behind(scene: Scene) -> None:
         for _ in range(29):
             client.post(PATH, json=REQUEST)
         after = scene.settle()
-    while len([path for path in scene.folder.iterdir() if "-unfinished" not in path.name]) < 30:
-        pass
+    recorded(scene.folder, 30)
     assert (after["streams"], after["tasks"]) == (before["streams"], before["tasks"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import threading
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import pytest
 from harness import Connection, Proxy, Upstream
 from harness.proxy import PATIENCE
 from harness.streams import ANSWER, HEARTBEAT, chat
+from harness.waiting import until
 from sseguard.assessment import assess
 from sseguard.codings import Decoder, Encoder
 from sseguard.fixture import load
@@ -191,10 +191,8 @@ def test_a_killed_proxy_leaves_a_recording_that_plays(tmp_path: Path) -> None:
         httpx.stream("POST", proxy.url + PATH, json=REQUEST) as response,
     ):
         assert next(response.iter_raw()) == HEARTBEAT + chat("Hello")
-        # The recorder writes behind the relay; what it has written is on the disk when the file says so.
-        path = only_file(folder)
-        while len(path.read_text().splitlines()) < 3:
-            os.sched_yield()
+        # The recorder writes behind the relay.
+        until(lambda: [path for path in folder.iterdir() if path.read_text().count("\n") == 3])
         proxy.process.kill()
     recording = load(only_file(folder))
     assert (data_of(recording), recording.end) == ([HEARTBEAT, chat("Hello")], Ending.CUT)
