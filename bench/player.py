@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sseguard.recording import Chunk, Ending, RecordedRequest, RecordedResponse, Recording, dumps
+from sseguard.recordings.recording import Chunk, Ending, RecordedRequest, RecordedResponse, Recording, dumps
 
 from . import contenders, frames, load
 from .figures import Figure, Of, Section, Target, interleaved, percentile

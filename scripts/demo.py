@@ -20,10 +20,10 @@ from typing import IO, TYPE_CHECKING
 from demo_proxy import Proxy, StartError
 from demo_table import APIS, Example, Row, Table, model_in
 
-from sseguard.fixture import load_all
-from sseguard.matching import Match
-from sseguard.player import Player, run_in_thread
-from sseguard.recording import Ending
+from sseguard.recordings.fixture import load_all
+from sseguard.recordings.matching import Match
+from sseguard.recordings.player import Player, run_in_thread
+from sseguard.recordings.recording import Ending
 
 if TYPE_CHECKING:
     from demo_clients import Clients, Outcome

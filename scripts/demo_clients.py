@@ -12,7 +12,7 @@ from anthropic import Anthropic
 from google import genai
 from openai import OpenAI
 
-from sseguard.recording import RecordedRequest
+from sseguard.recordings.recording import RecordedRequest
 
 Body = dict[str, Any]
 

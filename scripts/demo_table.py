@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from sseguard.fixture import SUFFIX
-from sseguard.recording import Recording
+from sseguard.recordings.fixture import SUFFIX
+from sseguard.recordings.recording import Recording
 from sseguard.verdicts import Verdict
 
 if TYPE_CHECKING:

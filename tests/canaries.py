@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from urllib.parse import quote
 
-from sseguard.recording import Chunk
-from sseguard.redact import Exchange, Redactor
+from sseguard.recordings.recording import Chunk
+from sseguard.redaction.redact import Exchange, Redactor
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _RANDOM = random.Random(20261122)

@@ -8,7 +8,7 @@ from sseguard.codings import Decoder
 from sseguard.dialects import Dialect
 from sseguard.endpoints import find
 from sseguard.gate import Call, Gate, Limits
-from sseguard.recording import Chunk, Ending, RecordedRequest, RecordedResponse, Recording
+from sseguard.recordings.recording import Chunk, Ending, RecordedRequest, RecordedResponse, Recording
 from sseguard.verdicts import Verdict
 
 STREAM = (("content-type", "text/event-stream; charset=utf-8"), ("x-request-id", "req_1"))

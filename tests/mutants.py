@@ -9,8 +9,8 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from healthy import CHAT, STREAM, body
-from sseguard.fixture import dumps, loads
-from sseguard.recording import Chunk, RecordedResponse, Recording
+from sseguard.recordings.fixture import dumps, loads
+from sseguard.recordings.recording import Chunk, RecordedResponse, Recording
 from sseguard.sse import BOM
 
 URL = CHAT.request.url

@@ -11,11 +11,20 @@ from hypothesis import strategies as st
 
 from harness.codings import CODINGS, encoded
 from harness.streams import ANSWER, DONE, HEARTBEAT, chat, event
-from sseguard.assessment import Assessment, assess, decoded, dialect_of, guarded, header, is_guarded, model_of
 from sseguard.dialects import Dialect
-from sseguard.fixture import load_all
 from sseguard.gate import Limits
-from sseguard.recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
+from sseguard.recordings.assessment import (
+    Assessment,
+    assess,
+    decoded,
+    dialect_of,
+    guarded,
+    header,
+    is_guarded,
+    model_of,
+)
+from sseguard.recordings.fixture import load_all
+from sseguard.recordings.recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
 
 FIXTURES = Path(__file__).parents[1] / "examples" / "fixtures"
 STREAM: Headers = (("content-type", "text/event-stream"),)

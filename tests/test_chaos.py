@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from healthy import CHAT, HEALTHY, recording
-from sseguard.chaos import NAMES, Chaos, Outcome
 from sseguard.dialects import Dialect
-from sseguard.fixture import dumps, loads
-from sseguard.mutate import MUTATIONS, MutationError, mutate
-from sseguard.recording import Ending
+from sseguard.mutations.chaos import NAMES, Chaos, Outcome
+from sseguard.mutations.mutate import MUTATIONS, MutationError, mutate
+from sseguard.recordings.fixture import dumps, loads
+from sseguard.recordings.recording import Ending
 
 SEEDS = st.integers(-(2**70), 2**70)
 

@@ -20,12 +20,13 @@ import pytest
 from harness.codings import encoded
 from harness.proxy import PATIENCE
 from harness.streams import DONE, HEARTBEAT, chat
-from sseguard import commands, fixture
-from sseguard import recording as recordings
-from sseguard.assessment import assess
+from sseguard import commands
 from sseguard.cli import main
-from sseguard.mutate import MUTATIONS
-from sseguard.recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
+from sseguard.mutations.mutate import MUTATIONS
+from sseguard.recordings import fixture
+from sseguard.recordings import recording as recordings
+from sseguard.recordings.assessment import assess
+from sseguard.recordings.recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "examples" / "fixtures"

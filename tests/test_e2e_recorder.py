@@ -18,9 +18,9 @@ from harness.raw import RawClient
 from harness.stage import TUNER
 from harness.streams import ANSWER, DONE, HEARTBEAT, chat
 from harness.waiting import recorded
-from sseguard import recording as recordings
-from sseguard.fixture import load
-from sseguard.recording import Chunk, Ending, RecordedRequest, RecordedResponse, Recording
+from sseguard.recordings import recording as recordings
+from sseguard.recordings.fixture import load
+from sseguard.recordings.recording import Chunk, Ending, RecordedRequest, RecordedResponse, Recording
 
 PATH = "/v1/chat/completions"
 REQUEST = {"model": "vendor/model", "stream": True, "messages": []}

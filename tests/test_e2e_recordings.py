@@ -17,11 +17,11 @@ from harness import Connection, Proxy, Upstream
 from harness.proxy import PATIENCE
 from harness.streams import ANSWER, HEARTBEAT, chat
 from harness.waiting import until
-from sseguard.assessment import assess
 from sseguard.codings import Decoder, Encoder
-from sseguard.fixture import load
-from sseguard.player import Player, run_in_thread
-from sseguard.recording import Ending, Recording
+from sseguard.recordings.assessment import assess
+from sseguard.recordings.fixture import load
+from sseguard.recordings.player import Player, run_in_thread
+from sseguard.recordings.recording import Ending, Recording
 
 REQUEST = {"model": "vendor/model", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
 PATH = "/api/v1/chat/completions"

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sseguard import endpoints, fixture, routing
+from sseguard import endpoints, routing
 from sseguard.codings import Decoder
 from sseguard.dialects import Dialect
 from sseguard.gate import Call, Gate, Limits
-from sseguard.recording import Chunk, Ending, Recording
+from sseguard.recordings import fixture
+from sseguard.recordings.recording import Chunk, Ending, Recording
 from sseguard.verdicts import Verdict
 
 FIXTURES = Path(__file__).parent.parent / "examples" / "fixtures"

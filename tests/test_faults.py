@@ -9,11 +9,11 @@ import pytest
 
 from healthy import ANTHROPIC, CHAT, GEMINI, HEALTHY, RESPONSES, STREAM, body, frame, judged, recording
 from mutants import JSON_HEADERS, URL, gzipped, texts, times
-from sseguard import faults
 from sseguard.dialects import Dialect
-from sseguard.mutate import MutationError, mutate
-from sseguard.recording import Chunk, Ending, RecordedResponse
-from sseguard.shapes import Shape
+from sseguard.mutations import faults
+from sseguard.mutations.mutate import MutationError, mutate
+from sseguard.mutations.shapes import Shape
+from sseguard.recordings.recording import Chunk, Ending, RecordedResponse
 from sseguard.sse import BOM
 from sseguard.verdicts import Verdict
 

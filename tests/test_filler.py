@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from canaries import bytewise, cut, stream
 from samples import COMMENT, END_MARK, chat, data, gemini, message, response
-from sseguard.assessment import assess, header
-from sseguard.filler import StreamFiller, fill_body
-from sseguard.fixture import load
-from sseguard.redact import looks_secret
+from sseguard.recordings.assessment import assess, header
+from sseguard.recordings.fixture import load
+from sseguard.redaction.filler import StreamFiller, fill_body
+from sseguard.redaction.redact import looks_secret
 
 
 def filled(chunks: list[bytes]) -> bytes:

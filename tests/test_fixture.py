@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sseguard.fixture import (
+from sseguard.recordings.fixture import (
     MAX_DAMAGE,
     Chunk,
     Ending,

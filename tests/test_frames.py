@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from healthy import recording
 from mutants import CHUNKS, LINES, URL
-from sseguard import frames, surgery
-from sseguard.frames import framed, split_frames
-from sseguard.recording import Chunk
+from sseguard.mutations import frames, surgery
+from sseguard.mutations.frames import framed, split_frames
+from sseguard.recordings.recording import Chunk
 from sseguard.sse import BOM, BlockSplitter
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sseguard.fixture import Ending, Headers, RecordedRequest, RecordedResponse, Recording
-from sseguard.matching import CONTENT, Hit, Likeness, Match, Miss, Playlist, likeness, question
+from sseguard.recordings.fixture import Ending, Headers, RecordedRequest, RecordedResponse, Recording
+from sseguard.recordings.matching import CONTENT, Hit, Likeness, Match, Miss, Playlist, likeness, question
 
 URL = "https://openrouter.ai/api/v1/chat/completions"
 HI = [{"role": "user", "content": "hi"}]

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from healthy import CHAT, HEALTHY, body, judged, recording
 from mutants import CHUNKS, LINES, URL, assert_sound
-from sseguard import faults, transport
 from sseguard.dialects import Dialect
-from sseguard.fixture import dumps
-from sseguard.frames import framed
 from sseguard.gate import Limits
-from sseguard.mutate import MUTATIONS, MutationError, mutate, parse_mutation, parse_mutations
-from sseguard.prng import SplitMix64
-from sseguard.shapes import Shape
+from sseguard.mutations import faults, transport
+from sseguard.mutations.frames import framed
+from sseguard.mutations.mutate import MUTATIONS, MutationError, mutate, parse_mutation, parse_mutations
+from sseguard.mutations.prng import SplitMix64
+from sseguard.mutations.shapes import Shape
+from sseguard.recordings.fixture import dumps
 from sseguard.verdicts import Verdict
 
 # --- verdicts ---

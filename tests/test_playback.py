@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sseguard.fixture import Chunk, Ending, RecordedRequest, RecordedResponse, Recording
-from sseguard.playback import LINGER_SECONDS, RESET_PAUSE, Connection
+from sseguard.recordings.fixture import Chunk, Ending, RecordedRequest, RecordedResponse, Recording
+from sseguard.recordings.playback import LINGER_SECONDS, RESET_PAUSE, Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

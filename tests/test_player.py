@@ -21,10 +21,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sseguard import playback, player
-from sseguard.fixture import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
-from sseguard.matching import Match
-from sseguard.player import MissError, Player, run_in_thread
+from sseguard.recordings import playback, player
+from sseguard.recordings.fixture import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
+from sseguard.recordings.matching import Match
+from sseguard.recordings.player import MissError, Player, run_in_thread
 
 if TYPE_CHECKING:
     pass

@@ -17,8 +17,8 @@ TESTS = '''
 import httpx
 import pytest
 
-from sseguard.fixture import FixtureError
-from sseguard.mutate import MutationError
+from sseguard.recordings.fixture import FixtureError
+from sseguard.mutations.mutate import MutationError
 
 PATH = "/v1/chat/completions"
 

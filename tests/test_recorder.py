@@ -23,14 +23,14 @@ from mitmproxy.test import tflow, tutils
 
 from harness.proxy import PATIENCE
 from harness.streams import HEARTBEAT, chat
-from sseguard.fixture import load, load_all
 from sseguard.mitm import recorder as module
 from sseguard.mitm import writer
 from sseguard.mitm.options import Options, Settings
 from sseguard.mitm.recorder import Recorder, Take
-from sseguard.recording import Ending
-from sseguard.redact import Exchange
-from sseguard.tape import Tape
+from sseguard.recordings.fixture import load, load_all
+from sseguard.recordings.recording import Ending
+from sseguard.recordings.tape import Tape
+from sseguard.redaction.redact import Exchange
 
 KEY = "sk-or-" + "v1-" + "0123456789abcdef" * 4
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canaries import ENCODINGS, KEYS, OPENROUTER, PEM, exchange, fragments
-from sseguard.redact import MAX_NUMBERED, Redactor
-from sseguard.secret_patterns import PatternError, compile_patterns
+from sseguard.redaction.redact import MAX_NUMBERED, Redactor
+from sseguard.redaction.secret_patterns import PatternError, compile_patterns
 
 HARMLESS = [
     "gen-1700000000-AbCdEfGhIjKlMnOpQrSt",

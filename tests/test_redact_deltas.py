@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from canaries import KEYS, OPENROUTER, PEM, bytewise, exchange, fragments, pieces, stream
 from samples import END_MARK, chat, gemini, message, response
-from sseguard.redact import Redactor
-from sseguard.redact_stream import MAX_HELD
-from sseguard.secret_patterns import compile_patterns
+from sseguard.redaction.redact import Redactor
+from sseguard.redaction.redact_stream import MAX_HELD
+from sseguard.redaction.secret_patterns import compile_patterns
 
 
 def texts(chunks: Iterable[bytes], index: int = 0) -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 
 from canaries import ENCODINGS, KEYS, OPENROUTER, PEM, exchange
 from samples import chat
-from sseguard.recording import chunk_line
-from sseguard.redact import Finding, looks_secret
+from sseguard.recordings.recording import chunk_line
+from sseguard.redaction.redact import Finding, looks_secret
 from test_redact import HARMLESS
 
 

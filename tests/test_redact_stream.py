@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from canaries import ENCODINGS, KEYS, OPENROUTER, PEM, bytewise, cut, exchange, fragments, pieces, stream
 from samples import COMMENT, END_MARK, chat
-from sseguard.redact import Redactor
-from sseguard.redact_stream import MAX_LINE, OVERLAP
-from sseguard.secret_patterns import compile_patterns
+from sseguard.redaction.redact import Redactor
+from sseguard.redaction.redact_stream import MAX_LINE, OVERLAP
+from sseguard.redaction.secret_patterns import compile_patterns
 
 PLACE = b"<redacted:openrouter-key:1>"
 

@@ -19,14 +19,14 @@ from harness import Proxy
 from harness.codings import CODINGS, encoded
 from harness.raw import RawClient
 from harness.streams import chat
-from sseguard import recording as recordings
-from sseguard.assessment import assess, header
 from sseguard.codings import Decoder
-from sseguard.fixture import load, load_all, loads
-from sseguard.player import Player, run_in_thread
-from sseguard.recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
-from sseguard.redact import Redactor
-from sseguard.tape import Request, Tape
+from sseguard.recordings import recording as recordings
+from sseguard.recordings.assessment import assess, header
+from sseguard.recordings.fixture import load, load_all, loads
+from sseguard.recordings.player import Player, run_in_thread
+from sseguard.recordings.recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
+from sseguard.recordings.tape import Request, Tape
+from sseguard.redaction.redact import Redactor
 
 FIXTURES = Path(__file__).parents[1] / "examples" / "fixtures"
 PATH = "/v1/chat/completions"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sseguard.routes import Route, RouteError, RouteType, canonical_host, parse_route, printable, segments
+from sseguard.routing.routes import Route, RouteError, RouteType, canonical_host, parse_route, printable, segments
 
 NATIVE = RouteType.NATIVE
 

@@ -17,7 +17,7 @@ from sseguard.routing import (
     models_in,
     parse_route,
 )
-from sseguard.vendors import BUILT_IN
+from sseguard.routing.vendors import BUILT_IN
 
 CLOUDFLARE = "gateway.ai.cloudflare.com"
 OPENROUTER = "OpenRouter (https://openrouter.ai/api/v1)"

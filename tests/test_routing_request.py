@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sseguard.request import Asked, models_in
+from sseguard.routing.request import Asked, models_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

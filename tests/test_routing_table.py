@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sseguard.routing import RouteType, Severity, Table, judge, parse_route, warnings_for
-from sseguard.vendors import BUILT_IN, VENDORS, vendor_behind
+from sseguard.routing.vendors import BUILT_IN, VENDORS, vendor_behind
 
 CLOUDFLARE = "gateway.ai.cloudflare.com"
 

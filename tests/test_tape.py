@@ -11,12 +11,12 @@ import pytest
 
 from harness.codings import CODINGS, encoded
 from harness.streams import HEARTBEAT, chat
-from sseguard.assessment import assess
 from sseguard.codings import Decoder
-from sseguard.fixture import loads
-from sseguard.recording import Chunk, Ending, Headers, RecordedResponse, Recording
-from sseguard.redact import Redactor
-from sseguard.tape import MAX_DEPTH, Request, Tape
+from sseguard.recordings.assessment import assess
+from sseguard.recordings.fixture import loads
+from sseguard.recordings.recording import Chunk, Ending, Headers, RecordedResponse, Recording
+from sseguard.recordings.tape import MAX_DEPTH, Request, Tape
+from sseguard.redaction.redact import Redactor
 
 URL = "https://openrouter.ai/api/v1/chat/completions"
 STREAM: Headers = (("content-type", "text/event-stream"),)

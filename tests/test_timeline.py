@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from harness.codings import encoded
 from harness.streams import DONE, HEARTBEAT, chat
-from sseguard.assessment import assess
-from sseguard.fixture import load_all
-from sseguard.recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
-from sseguard.timeline import NARROWEST, Mark, marks, timeline, wrapped
+from sseguard.recordings.assessment import assess
+from sseguard.recordings.fixture import load_all
+from sseguard.recordings.recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse, Recording
+from sseguard.recordings.timeline import NARROWEST, Mark, marks, timeline, wrapped
 
 FIXTURES = Path(__file__).parents[1] / "examples" / "fixtures"
 STREAM: Headers = (("content-type", "text/event-stream"),)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from healthy import CHAT, HEALTHY, STREAM, body, header, recording
 from mutants import CHUNKS, JSON_HEADERS, URL, assert_sound, compressed, gzipped, texts, times
-from sseguard import faults, surgery, transport
 from sseguard.dialects import Dialect
-from sseguard.mutate import MutationError, mutate
-from sseguard.recording import Chunk, Ending, RecordedResponse
+from sseguard.mutations import faults, surgery, transport
+from sseguard.mutations.mutate import MutationError, mutate
+from sseguard.recordings.recording import Chunk, Ending, RecordedResponse
 
 ALL_FRAMES = "Expected a number of frames from 0 to 7, which is all that the recording has, got "
 SIZE = len(body(CHAT))

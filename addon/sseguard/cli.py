@@ -11,11 +11,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from sseguard.mutations.mutate import MUTATIONS
+from sseguard.recordings.matching import Match
+from sseguard.recordings.timeline import NARROWEST
+
 from . import __version__, commands
 from .commands import UsageError
-from .matching import Match
-from .mutate import MUTATIONS
-from .timeline import NARROWEST
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

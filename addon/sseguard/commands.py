@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from . import fixture, redact
-from .assessment import decoded
-from .chaos import Chaos, Outcome
-from .mutate import MutationError, parse_mutations
-from .player import MissError, Player
-from .recording import FixtureError, Recording, dumps, plain
-from .timeline import NARROWEST, timeline, wrapped
+from sseguard.mutations.chaos import Chaos, Outcome
+from sseguard.mutations.mutate import MutationError, parse_mutations
+from sseguard.recordings import fixture
+from sseguard.recordings.assessment import decoded
+from sseguard.recordings.player import MissError, Player
+from sseguard.recordings.recording import FixtureError, Recording, dumps, plain
+from sseguard.recordings.timeline import NARROWEST, timeline, wrapped
+from sseguard.redaction import redact
 
 #: Providers by name, and how common SDKs are pointed at the port in front of them.
 UPSTREAMS = {

@@ -18,12 +18,12 @@ from typing import Protocol
 
 import pytest
 
-from .assessment import guarded
-from .fixture import load_all
-from .matching import Match
-from .mutate import parse_mutations
-from .player import Player, run_in_thread
-from .recording import Recording
+from sseguard.mutations.mutate import parse_mutations
+from sseguard.recordings.assessment import guarded
+from sseguard.recordings.fixture import load_all
+from sseguard.recordings.matching import Match
+from sseguard.recordings.player import Player, run_in_thread
+from sseguard.recordings.recording import Recording
 
 
 class Replay(Protocol):

@@ -10,8 +10,8 @@ from mitmproxy import http
 from sseguard import errors
 from sseguard.codings import Decoder
 from sseguard.error_headers import error_headers, request_id
-from sseguard.framing import reason_phrase
 from sseguard.gate import Action, End, Gate, Refuse, Relay, State
+from sseguard.recordings.framing import reason_phrase
 
 Transform = Callable[[bytes], Iterable[bytes] | bytes]
 

@@ -22,7 +22,7 @@ from sseguard import codings, endpoints, errors, routing
 from sseguard.dialects import Dialect
 from sseguard.endpoints import Endpoint
 from sseguard.gate import Call, Gate, Limits, State
-from sseguard.routes import printable
+from sseguard.routing.routes import printable
 from sseguard.verdicts import Verdict
 
 from . import facts

@@ -15,12 +15,13 @@ from mitmproxy import ctx, exceptions, optmanager
 from mitmproxy.addonmanager import Loader
 from mitmproxy.utils import human
 
-from sseguard import endpoints, routes, routing
-from sseguard.fixture import load_all
+from sseguard import endpoints, routing
 from sseguard.gate import Limits
-from sseguard.matching import Match
-from sseguard.recording import FixtureError, Recording
-from sseguard.secret_patterns import compile_patterns
+from sseguard.recordings.fixture import load_all
+from sseguard.recordings.matching import Match
+from sseguard.recordings.recording import FixtureError, Recording
+from sseguard.redaction.secret_patterns import compile_patterns
+from sseguard.routing import routes
 
 logger = logging.getLogger(__name__)
 

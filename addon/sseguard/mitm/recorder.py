@@ -18,10 +18,11 @@ from typing import IO
 
 from mitmproxy import http
 
-from sseguard import endpoints, redact
-from sseguard.recording import Ending, Headers, RecordedResponse
-from sseguard.routes import printable
-from sseguard.tape import Request, Tape
+from sseguard import endpoints
+from sseguard.recordings.recording import Ending, Headers, RecordedResponse
+from sseguard.recordings.tape import Request, Tape
+from sseguard.redaction import redact
+from sseguard.routing.routes import printable
 
 from . import facts
 from .options import Options, Settings

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from mitmproxy import connection, http
 
 from sseguard import endpoints
-from sseguard.player import Player
+from sseguard.recordings.player import Player
 
 from .options import Options
 

@@ -12,7 +12,7 @@ from mitmproxy import ctx, http
 from mitmproxy.contrib import click as miniclick
 from mitmproxy.utils import vt_codes
 
-from sseguard.routes import printable
+from sseguard.routing.routes import printable
 from sseguard.verdicts import Verdict
 
 from . import facts

@@ -34,7 +34,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from sseguard.gate import Abort, Action, End, Refuse, Relay
-from sseguard.recording import Ending
+from sseguard.recordings.recording import Ending
 
 #: The longest sleep between two looks at the clock, in seconds.
 TICK = 1.0

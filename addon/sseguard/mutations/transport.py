@@ -12,9 +12,10 @@ import zlib
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
+from sseguard.recordings.recording import Chunk, Ending, Recording
+
 from .frames import framed
 from .prng import SplitMix64
-from .recording import Chunk, Ending, Recording
 from .surgery import (
     MutationError,
     body_of,

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from .request import Asked, models_in
-from .routes import Route, RouteError, RouteType, canonical_host, parse_route, printable, segments
+from .routes import Route, RouteType, canonical_host, printable, segments
 from .vendors import (
     ANTHROPIC,
     BUILT_IN,
@@ -29,23 +28,6 @@ from .vendors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-# The one import that the guard needs.
-__all__ = [
-    "Asked",
-    "Finding",
-    "Route",
-    "RouteError",
-    "RouteType",
-    "Severity",
-    "Table",
-    "describe",
-    "judge",
-    "message_for",
-    "models_in",
-    "parse_route",
-    "warnings_for",
-]
 
 # Names that hold a slash by themselves: fine-tunes, resource names of Google, Fireworks and AWS, Cloudflare's and
 # Hugging Face's models, files.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import json
 
-from .dialects import Dialect
+from sseguard.dialects import Dialect
 
 
 class Shape(enum.StrEnum):

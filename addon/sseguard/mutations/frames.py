@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from .recording import Chunk, Recording, shown
-from .sse import BOM, BlockSplitter
+from sseguard.recordings.recording import Chunk, Recording, shown
+from sseguard.sse import BOM, BlockSplitter
+
 from .surgery import Chunks, MutationError, body_of, decoded, is_event_stream, media_type, split_at
 
 if TYPE_CHECKING:

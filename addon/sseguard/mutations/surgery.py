@@ -10,8 +10,8 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeAlias
 
-from .codings import STEP, CodingError, Decoder
-from .recording import Chunk, Ending, Recording, shown
+from sseguard.codings import STEP, CodingError, Decoder
+from sseguard.recordings.recording import Chunk, Ending, Recording, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

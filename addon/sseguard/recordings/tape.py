@@ -14,9 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from . import recording, redact
-from .codings import CodingError, Decoder, Encoder, decode
-from .filler import StreamFiller, fill_body
+from sseguard.codings import CodingError, Decoder, Encoder, decode
+from sseguard.redaction import redact
+from sseguard.redaction.filler import StreamFiller, fill_body
+
+from . import recording
 from .matching import question
 from .recording import Chunk, Ending, Headers, RecordedRequest, RecordedResponse
 

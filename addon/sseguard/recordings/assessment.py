@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from . import endpoints, errors
-from .codings import CodingError, Decoder
-from .dialects import Dialect
-from .error_headers import error_headers, request_id
-from .gate import Abort, Action, Call, End, Gate, Limits, Refuse, Relay
+from sseguard import endpoints, errors
+from sseguard.codings import CodingError, Decoder
+from sseguard.dialects import Dialect
+from sseguard.error_headers import error_headers, request_id
+from sseguard.gate import Abort, Action, Call, End, Gate, Limits, Refuse, Relay
+from sseguard.verdicts import Verdict
+
 from .matching import question
 from .recording import Chunk, Ending, Headers, RecordedResponse, Recording
-from .verdicts import Verdict
 
 _EOF = Ending.EOF
 

@@ -25,7 +25,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .recording import Headers
+from sseguard.recordings.recording import Headers
+
 from .redact_stream import StreamRedactor
 from .secret_fields import SCHEME
 from .secret_patterns import PLACEHOLDER, header_kind

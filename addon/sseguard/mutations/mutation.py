@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from .recording import Recording, shown
+from sseguard.recordings.recording import Recording, shown
+from sseguard.verdicts import Verdict
+
 from .surgery import MutationError
-from .verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,18 +15,19 @@ from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from .dialects import Dialect
-from .endpoints import find
+from sseguard.dialects import Dialect
+from sseguard.endpoints import find
+from sseguard.recordings.recording import shown
+
 from .frames import framed
 from .mutate import MUTATIONS, MutationError, parse_mutation
 from .prng import SplitMix64, mixed
-from .recording import shown
 from .shapes import SHAPES_OF
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .recording import Recording
+    from sseguard.recordings.recording import Recording
 
 FORM: Final = "NAME=PROBABILITY[,NAME=PROBABILITY…], such as cut=0.1,empty=0.05"
 

@@ -18,7 +18,8 @@ import re
 from collections import deque
 from collections.abc import Callable
 
-from .recording import Chunk
+from sseguard.recordings.recording import Chunk
+
 from .secret_deltas import STRUCTURAL, Cut, Deltas, following, swallowed
 from .secret_edits import Edits
 from .secret_patterns import PEM_END, PEM_FIRST_LINE, PEM_LINE

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from unicodedata import east_asian_width
 
-from . import dialects, sse
+from sseguard import dialects, sse
+from sseguard.codings import CodingError, Decoder
+from sseguard.dialects import Dialect, Kind
+
 from .assessment import assess, dialect_of, header, is_guarded, model_of
-from .codings import CodingError, Decoder
-from .dialects import Dialect, Kind
 from .recording import Ending, Recording
 
 #: The fewest columns that a timeline fits in.

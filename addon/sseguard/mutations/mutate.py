@@ -13,12 +13,13 @@ import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from sseguard.recordings.recording import Recording, shown
+from sseguard.verdicts import Verdict
+
 from . import faults, transport
 from .mutation import Mutation, Parameter, Spec
-from .recording import Recording, shown
 from .shapes import Shape
 from .surgery import MutationError
-from .verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

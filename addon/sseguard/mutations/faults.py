@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 
+from sseguard.dialects import Dialect, Kind, read
+from sseguard.endpoints import find
+from sseguard.recordings.recording import Chunk, Ending, Recording, shown
+from sseguard.sse import BOM
+
 from . import shapes
-from .dialects import Dialect, Kind, read
-from .endpoints import find
 from .frames import Framed, framed, rewritten
-from .recording import Chunk, Ending, Recording, shown
 from .shapes import Shape
-from .sse import BOM
 from .surgery import (
     MutationError,
     body_of,

@@ -1,0 +1,1 @@
+"""Faults on purpose: recordings broken in order, or at random with a seed."""

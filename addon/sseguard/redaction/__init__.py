@@ -1,0 +1,1 @@
+"""No secrets on disk: what a recorder writes goes through here first."""
