@@ -17,7 +17,7 @@ EDGE = ("recordings/play*.py", "pytest_plugin.py", "__main__.py", "cli.py", "com
 #: Time, chance and the world outside come to the pure modules as arguments.
 IMPURE = {"mitmproxy", "asyncio", "logging", "time", "os", "random"}
 
-MITM = sorted(PACKAGE.glob("mitm/*.py"))
+MITM = sorted(PACKAGE.glob("mitm/**/*.py"))
 PURE = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in MITM and not any(map(path.match, EDGE))]
 EVERYTHING = sorted(ADDON.rglob("*.py"))
 
@@ -67,8 +67,8 @@ def test_mitmproxy_is_imported_in_one_place_but_for_starting_it(path: Path) -> N
     assert {name for name in imports(path) if is_of(name, "mitmproxy")} <= {"mitmproxy.tools.main.mitmdump"}
 
 
-@pytest.mark.parametrize("path", [path for path in MITM if path.name != "stream.py"], ids=name_of)
-def test_mitmproxys_inside_is_touched_in_one_file(path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in MITM if path.parent.name != "layers"], ids=name_of)
+def test_mitmproxys_inside_is_touched_in_one_room(path: Path) -> None:
     assert not {name for name in imports(path) if is_of(name, "mitmproxy.proxy")}
 
 
@@ -80,6 +80,6 @@ def test_imports_are_found_in_every_form() -> None:
     assert "json" in set(imports(PACKAGE / "errors.py"))
     assert "sseguard.dialects.Dialect" in set(imports(PACKAGE / "errors.py"))
     assert "sseguard.sse" in set(imports(PACKAGE / "dialects.py"))
-    assert "sseguard.mitm.stream" in set(imports(PACKAGE / "mitm" / "guard.py"))
+    assert "sseguard.mitm.layers" in set(imports(PACKAGE / "mitm" / "guard.py"))
     assert "sseguard.routing.routes.Route" in set(imports(PACKAGE / "routing" / "vendors.py"))
     assert len(PURE) > 40

@@ -12,12 +12,13 @@ import pytest
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as proxy_http
+from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from harness import Connection, Proxy, Upstream
 from harness.proxy import ADDON, PATIENCE
 from harness.raw import RawClient
 from harness.streams import ANSWER, DONE, HEARTBEAT, chat, data
-from sseguard.mitm import stream
+from sseguard.mitm import layers
 from sseguard.mitm.guard import Guard
 from sseguard.mitm.options import Options
 
@@ -25,7 +26,7 @@ PARENT = proxy_http.HttpStream
 
 
 def install() -> Any:
-    return stream.install(lambda _: None, lambda _: None)
+    return layers.install(lambda _: None, lambda _: None, lambda _: False)
 
 
 # The canary
@@ -78,8 +79,11 @@ def test_a_guard_that_is_done_gives_mitmproxy_its_own_back() -> None:
         (PARENT, "start_response_stream"),
         (PARENT, "send_response"),
         (PARENT, "handle_protocol_error"),
+        (Http1Client, "read_body"),
         (proxy_http, "SendHttp"),
+        (proxy_http, "Http1Client"),
         (commands, "RequestWakeup"),
+        (commands, "SendData"),
         (events, "Wakeup"),
     ],
 )
@@ -89,14 +93,14 @@ def test_a_part_that_is_missing_is_named_and_nothing_is_put_in_place(
     for holder in (*getattr(owner, "__mro__", ()), owner):
         if name in vars(holder):
             monkeypatch.delattr(holder, name)
-    with pytest.raises(stream.UnknownShapeError, match=f"Expected {name} in "):
+    with pytest.raises(layers.UnknownShapeError, match=f"Expected {name} in "):
         install()
     assert proxy_http.HttpStream is PARENT
 
 
 def test_another_way_to_make_streams_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy_http.HttpLayer, "make_stream", lambda *_: SimpleNamespace())
-    with pytest.raises(stream.UnknownShapeError, match=r"Expected HttpLayer\.make_stream to look up HttpStream"):
+    with pytest.raises(layers.UnknownShapeError, match=r"Expected HttpLayer\.make_stream to look up HttpStream"):
         install()
     assert proxy_http.HttpStream is PARENT
 

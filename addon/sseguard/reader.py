@@ -92,6 +92,10 @@ class Reader:
         blocks = self._splitter.feed(text)
         if self._head is not None and (stop := self._read_head(text)) is not None:
             return stop
+        if self.answered and len(blocks) > 1 and not self._may_matter(text):
+            # The first of them began before.
+            self._count(blocks[1:])
+            del blocks[1:]
         for block in blocks:
             if (stop := self._read(block)) is not None:
                 return stop
@@ -122,6 +126,18 @@ class Reader:
         if dialects.may_be_error(block) or (not self.complete and dialects.may_be_end(block, self._dialect)):
             self._read_late(dialects.read(block, self._dialect))
         return None
+
+    def _may_matter(self, text: bytes) -> bool:
+        """Whether there is anything in several frames behind the first answer that it takes `read` to tell."""
+        # Lines that end in CR are no lines for what looks for errors.
+        if text.find(b"\r") >= 0 or dialects.may_be_error(text):
+            return True
+        return not self.complete and dialects.may_be_end(text, self._dialect)
+
+    def _count(self, blocks: list[bytes]) -> None:
+        heartbeats = sum(map(dialects.is_heartbeat, blocks))
+        self.heartbeats += heartbeats
+        self.events += len(blocks) - heartbeats
 
     def _read_early(self, block: bytes, frame: Frame) -> Stop | None:
         """A block before the first answer frame, or that frame."""

@@ -49,15 +49,30 @@ class BlockSplitter:
         if CR in chunk or self._skip_lf or self._start is not None:
             return self._feed_any(chunk)
         if chunk[-2:] == b"\n\n" and not self.pending and chunk[0] != LF:
-            # Most often a chunk is one whole block: no need to look at its lines.
+            # Most often a chunk is one whole block: no need to look at its lines. To find one byte is far quicker than
+            # to find two.
             end = len(chunk) - 2
-            if chunk.find(b"\n" if chunk[0] == COLON else b"\n\n") == end:
+            if chunk.find(b"\n") == end or (chunk[0] != COLON and chunk.find(b"\n\n") == end):
                 return [chunk[:end]]
-        return self._feed_lines(chunk.split(b"\n"), len(chunk))
+        return self._feed_blocks(chunk)
 
     def rest(self) -> bytes:
         """What is there of the unfinished block (empty when there is none, or when it is oversized)."""
         return b"" if self.oversized else b"\n".join([*self._lines, self._partial]).strip(b"\n")
+
+    def _feed_blocks(self, text: bytes) -> list[bytes]:
+        """Take text with LF only, line by line no more than is needed."""
+        blocks = []
+        if self.pending and (cut := text.find(b"\n\n") + 2) > 1:
+            blocks = self._feed_lines(text[:cut].split(b"\n"), cut)
+            text = text[cut:]
+        if not self.pending:
+            more = text.split(b"\n\n")
+            rest = more.pop()
+            if _are_plain(more):
+                blocks += more
+                text = rest
+        return blocks + self._feed_lines(text.split(b"\n"), len(text))
 
     def _feed_any(self, chunk: bytes) -> list[bytes]:
         if self._start is not None:
@@ -128,6 +143,15 @@ class BlockSplitter:
         self._lines.clear()
         self._partial[:] = (b":" if in_comment else b"-") if self._partial else b""
         self._carried = 0
+
+
+def _are_plain(blocks: list[bytes]) -> bool:
+    """Whether what stands between blank lines is a block each time: there is no third line end, and no comment line
+    before an event.
+    """
+    return all(blocks) and not any(
+        block[0] == LF or (block[0] == COLON and block.find(b"\n") >= 0) for block in blocks if block[0] <= COLON
+    )
 
 
 class CommentStripper:

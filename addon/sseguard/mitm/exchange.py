@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -60,10 +61,11 @@ class Exchange:
         """The client has gone."""
         self.gate.left(time.monotonic())
 
-    def seconds_left(self) -> float | None:
-        """How long until `tick` is due; None if nothing is awaited."""
+    @property
+    def deadline(self) -> float:
+        """When `tick` is due, on the monotonic clock; infinity if nothing is awaited."""
         deadline = self.gate.deadline
-        return None if deadline is None else deadline - time.monotonic()
+        return math.inf if deadline is None else deadline
 
     def refuse(self, refusal: Refuse) -> None:
         """Put the error response into the flow, in place of what is there."""

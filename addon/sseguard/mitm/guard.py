@@ -30,7 +30,7 @@ from .exchange import Exchange, error_response
 from .options import ModelGuard, Options
 
 if TYPE_CHECKING:
-    from .stream import Tape  # not at run time: importing it fails where mitmproxy's inside is another
+    from .layers import Tape  # not at run time: importing it fails where mitmproxy's inside is another
 
 logger = logging.getLogger(__name__)
 
@@ -163,9 +163,9 @@ def _hold_headers(
 ) -> Callable[[], None] | None:
     """Make mitmproxy hold headers back; None if this mitmproxy cannot be made to."""
     try:
-        from . import stream  # noqa: PLC0415 -- the import itself fails where mitmproxy's inside is another
+        from . import layers  # noqa: PLC0415 -- the import itself fails where mitmproxy's inside is another
 
-        return stream.install(lookup, listen)
+        return layers.install(lookup, listen, lambda response: isinstance(response.stream, Exchange))
     except (ImportError, AttributeError) as e:
         logger.warning(
             "This mitmproxy (%s) is not one that sseguard can hold response headers in: %s "

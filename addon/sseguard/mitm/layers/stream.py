@@ -1,8 +1,7 @@
-"""Holding response headers back: the only file that touches mitmproxy's proxy internals.
+"""A stream that can hold its response headers back.
 
 mitmproxy sends the headers of a streamed response before the first body byte, and no hook can hold them. So an
-`HttpStream` of our own stands in for mitmproxy's (`HttpLayer.make_stream` looks the name up in its module). It differs
-for exchanges that are guarded and for nothing else:
+`HttpStream` of our own stands in for mitmproxy's. It differs for exchanges that are guarded and for nothing else:
 
 - Body bytes go to the exchange, and what it answers is carried out: relay (headers first), refuse, end, abort.
 - An upstream that breaks or cannot be reached is told to the exchange before it becomes mitmproxy's own error.
@@ -10,8 +9,8 @@ for exchanges that are guarded and for nothing else:
 - The exchange gets a wake-up at its deadline, and at least every `TICK` seconds: a wake-up cannot be taken
   back, so a long one would keep the stream in memory long after its end.
 
-The parent's shape is checked before it is replaced. If it is not what we know, `install` says so, and guarding goes on
-through the public API (headers at once, failures told in-band).
+Once the answer is on its way, a chunk takes a short cut: past mitmproxy's own states, and for a client of HTTP/1 past
+the layer that would put a frame around it. What the client gets is the same, byte for byte, for half of the work.
 """
 
 from __future__ import annotations
@@ -36,11 +35,17 @@ from mitmproxy.proxy.layers.http._events import (
 from sseguard.gate import Abort, Action, End, Refuse, Relay
 from sseguard.recordings.recording import Ending
 
+from .burst import Burst
+
 #: The longest sleep between two looks at the clock, in seconds.
 TICK = 1.0
 
 #: How late a look may be before a wake-up of its own is worth it, in seconds.
 SLACK = 0.005
+
+
+#: What a client of HTTP/1 may have agreed on with TLS; without TLS, there is nothing to agree on.
+_HTTP_1 = (None, b"", b"http/1.1", b"http/1.0")
 
 
 class Exchange(Protocol):
@@ -58,8 +63,9 @@ class Exchange(Protocol):
     def tick(self) -> Sequence[Action]:
         """Time has passed."""
 
-    def seconds_left(self) -> float | None:
-        """How long until `tick` is due; None if nothing is awaited."""
+    @property
+    def deadline(self) -> float:
+        """When `tick` is due, on the monotonic clock; infinity if nothing is awaited."""
 
     def refuse(self, refusal: Refuse) -> None:
         """Put the error response into the flow, in place of what is there."""
@@ -75,52 +81,6 @@ class Tape(Protocol):
         """Nothing more comes. Called once."""
 
 
-Lookup = Callable[[http.HTTPFlow], Exchange | None]
-Listen = Callable[[http.HTTPFlow], Tape | None]
-
-
-class UnknownShapeError(ImportError):
-    """Raised when mitmproxy's private API is not what this file was written for."""
-
-
-def install(lookup: Lookup, listen: Listen) -> Callable[[], None]:
-    """Let new streams ask `lookup` for their exchange, and `listen` for their tape. Returns what undoes it.
-
-    Raises: UnknownShapeError.
-    """
-    _check_shape()
-    parent = proxy_http.HttpStream
-    guarded = type(
-        "GuardedHttpStream", (GuardedHttpStream,), {"lookup": staticmethod(lookup), "listen": staticmethod(listen)}
-    )
-    proxy_http.HttpStream = guarded  # type: ignore[misc, assignment]
-
-    def undo() -> None:
-        if proxy_http.HttpStream is guarded:
-            proxy_http.HttpStream = parent  # type: ignore[misc]
-
-    return undo
-
-
-def _check_shape() -> None:
-    """Look for what is used below and is not imported above. Raises: UnknownShapeError."""
-    wanted: dict[Any, tuple[str, ...]] = {
-        proxy_http.HttpStream: (
-            "_handle_event", "state_wait_for_response_headers", "state_done", "state_errored", "start_response_stream",
-            "send_response", "handle_protocol_error",
-        ),
-        proxy_http: ("SendHttp",),
-        commands: ("RequestWakeup",),
-        events: ("Wakeup",),
-    }  # fmt: skip
-    for owner, names in wanted.items():
-        for name in names:
-            if not hasattr(owner, name):
-                raise UnknownShapeError(f"Expected {name} in {owner.__name__}, got nothing.")
-    if "HttpStream" not in proxy_http.HttpLayer.make_stream.__code__.co_names:
-        raise UnknownShapeError("Expected HttpLayer.make_stream to look up HttpStream, got another way.")
-
-
 def _cancel_code() -> Any:
     """The error code for an upstream that is not wanted any more; a status number before mitmproxy 12."""
     codes = getattr(proxy_http, "ErrorCode", None)
@@ -130,18 +90,28 @@ def _cancel_code() -> Any:
 class GuardedHttpStream(proxy_http.HttpStream):
     """mitmproxy's `HttpStream`, except where an exchange is guarded."""
 
-    lookup: ClassVar[Lookup]
-    listen: ClassVar[Listen]
+    lookup: ClassVar[Callable[[http.HTTPFlow], Exchange | None]]
+    listen: ClassVar[Callable[[http.HTTPFlow], Tape | None]]
 
     _exchange: Exchange | None = None
     _tape: Tape | None = None
     _wakeup: commands.RequestWakeup | None = None  # that is awaited
     _awake_at = math.inf  # when it comes, on the monotonic clock
     _headers_sent = False
+    _chunked = False  # as the client gets it
     _upstream_done = False
     _over = False  # answered by us: what upstream still says is of no interest
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, ResponseData) and self._flows():
+            yield from self._pass_on(event.chunks if isinstance(event, Burst) else (event.data,))
+        elif isinstance(event, Burst):
+            yield from self._take_apart(event)
+        else:
+            yield from self._take(event)
+        yield from self._arm()
+
+    def _take(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Wakeup):
             if event.command is self._wakeup:
                 self._wakeup, self._awake_at = None, math.inf
@@ -155,7 +125,13 @@ class GuardedHttpStream(proxy_http.HttpStream):
         if self._over or self.state_errored in (self.client_state, self.server_state):
             # Upstream was sent away, or the flow was killed: for its side of the exchange, the client has left.
             self._end_tape(Ending.CLIENT_LEFT)
-        yield from self._arm()
+
+    def _take_apart(self, burst: Burst) -> layer.CommandGenerator[None]:
+        for index, chunk in enumerate(burst.chunks):
+            if self._flows():
+                yield from self._pass_on(burst.chunks[index:])
+                return
+            yield from self._take(ResponseData(self.stream_id, chunk))
 
     def start_response_stream(self) -> layer.CommandGenerator[None]:
         exchange = self._find()
@@ -234,15 +210,16 @@ class GuardedHttpStream(proxy_http.HttpStream):
         return self._exchange
 
     def _arm(self) -> layer.CommandGenerator[None]:
+        exchange = self._exchange
+        if exchange is not None and self._wakeup is not None and exchange.deadline >= self._awake_at - SLACK:
+            return
         if not self._is_awaited() or (exchange := self._find()) is None:
             return
-        left = exchange.seconds_left()
-        sleep = TICK if left is None else min(max(left, 0.0), TICK)
-        due = time.monotonic() + sleep
-        if self._wakeup is None or due < self._awake_at - SLACK:
-            # What is due now may come before what was awaited; the wake-up for that still comes, and does no harm.
-            self._wakeup, self._awake_at = commands.RequestWakeup(sleep), due
-            yield self._wakeup
+        now = time.monotonic()
+        # What is due now may come before what was awaited; the wake-up for that still comes, and does no harm.
+        self._awake_at = min(max(exchange.deadline, now), now + TICK)
+        self._wakeup = commands.RequestWakeup(self._awake_at - now)
+        yield self._wakeup
 
     def _carry_out(self, actions: Sequence[Action]) -> layer.CommandGenerator[None]:
         for action in actions:
@@ -263,11 +240,46 @@ class GuardedHttpStream(proxy_http.HttpStream):
         assert response is not None  # noqa: S101 -- as the parent does
         if not self._headers_sent:
             self._headers_sent = True
+            self._chunked = "chunked" in response.headers.get("transfer-encoding", "").lower()
             yield proxy_http.SendHttp(ResponseHeaders(self.stream_id, response, end_stream=False), self.context.client)
         if data:
-            if getattr(self.context.options, "store_streamed_bodies", False):
-                self.response_body_buf += data
-            yield proxy_http.SendHttp(ResponseData(self.stream_id, data), self.context.client)
+            yield self._send((data,))
+
+    def _flows(self) -> bool:
+        """Whether the answer is on its way, so that a chunk is most often just passed on."""
+        return self._headers_sent and not self._over and self.server_state == self.state_guard_response_body
+
+    def _pass_on(self, chunks: Sequence[bytes]) -> layer.CommandGenerator[None]:
+        assert self._exchange is not None  # noqa: S101 -- as the parent does
+        relayed: list[bytes] = []
+        heard = 0
+        for chunk in chunks:
+            heard += 1
+            actions = self._exchange.feed(chunk)
+            if len(actions) == 1 and isinstance(relay := actions[0], Relay):
+                relayed.append(relay.data)
+            elif actions:
+                break
+        else:
+            actions = ()
+        if relayed:
+            yield self._send(relayed)
+        yield from self._carry_out(actions)
+        if self._tape is not None:
+            for chunk in chunks[:heard]:
+                self._tape.chunk(chunk)
+        if self._over:
+            self._end_tape(Ending.CLIENT_LEFT)
+
+    def _send(self, chunks: Sequence[bytes]) -> commands.Command:
+        """What sends body bytes to the client, each chunk of them as one."""
+        if getattr(self.context.options, "store_streamed_bodies", False):
+            self.response_body_buf += b"".join(chunks)
+        if self.context.client.alpn not in _HTTP_1 or self.flow.is_replay:
+            return proxy_http.SendHttp(ResponseData(self.stream_id, b"".join(chunks)), self.context.client)
+        # As mitmproxy's `Http1Server` would, which is spared the trouble.
+        framed = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks] if self._chunked else chunks
+        return commands.SendData(self.context.client, b"".join(framed))
 
     def _refuse(self, refusal: Refuse) -> layer.CommandGenerator[None]:
         assert self._exchange is not None  # noqa: S101 -- as the parent does
