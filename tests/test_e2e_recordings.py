@@ -190,7 +190,8 @@ def test_a_killed_proxy_leaves_a_recording_that_plays(tmp_path: Path) -> None:
         recording_proxy(tmp_path, upstream.url, folder) as proxy,
         httpx.stream("POST", proxy.url + PATH, json=REQUEST) as response,
     ):
-        assert next(response.iter_raw()) == HEARTBEAT + chat("Hello")
+        chunks = response.iter_raw()  # kept, as the stream is closed with it
+        assert next(chunks) == HEARTBEAT + chat("Hello")
         # The recorder writes behind the relay.
         until(lambda: [path for path in folder.iterdir() if path.read_text().count("\n") == 3])
         proxy.process.kill()
@@ -213,7 +214,8 @@ def test_a_stopped_proxy_loses_nothing_that_it_has_received(tmp_path: Path) -> N
         recording_proxy(tmp_path, upstream.url, folder) as proxy,
         httpx.stream("POST", proxy.url + PATH, json=REQUEST) as response,
     ):
-        assert next(response.iter_raw()) == chat("Hello")
+        chunks = response.iter_raw()  # kept, as the stream is closed with it
+        assert next(chunks) == chat("Hello")
         assert proxy.stop() == 0
     recording = only_recording(folder)
     assert (data_of(recording), recording.warnings) == ([chat("Hello")], ())

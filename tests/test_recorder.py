@@ -233,7 +233,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stage, Path], None]:
     """Lets a stage record with little room for what waits."""
 
     def restart(stage: Stage, folder: Path) -> None:
-        monkeypatch.setattr(module, "Worker", lambda name: writer.Worker(name, limit=20_000))
+        monkeypatch.setattr(module, "Worker", lambda name, **more: writer.Worker(name, limit=20_000, **more))
         stage.record_to(folder)
 
     return restart

@@ -92,10 +92,12 @@ class Reader:
         blocks = self._splitter.feed(text)
         if self._head is not None and (stop := self._read_head(text)) is not None:
             return stop
-        if self.answered and len(blocks) > 1 and not self._may_matter(text):
+        if self.answered and len(blocks) > 1:
             # The first of them began before.
-            self._count(blocks[1:])
-            del blocks[1:]
+            first, *others = blocks
+            if not self._may_matter(others, text):
+                self._count(others)
+                blocks = [first]
         for block in blocks:
             if (stop := self._read(block)) is not None:
                 return stop
@@ -127,10 +129,9 @@ class Reader:
             self._read_late(dialects.read(block, self._dialect))
         return None
 
-    def _may_matter(self, text: bytes) -> bool:
-        """Whether there is anything in several frames behind the first answer that it takes `read` to tell."""
-        # Lines that end in CR are no lines for what looks for errors.
-        if text.find(b"\r") >= 0 or dialects.may_be_error(text):
+    def _may_matter(self, blocks: list[bytes], text: bytes) -> bool:
+        """Whether it takes `_read` to tell what `blocks`, behind the first answer and all from `text`, mean."""
+        if text.find(b"error") >= 0 and any(map(dialects.may_be_error, blocks)):
             return True
         return not self.complete and dialects.may_be_end(text, self._dialect)
 

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 SUFFIX = ".sse.jsonl"
 UNFINISHED = "unfinished"
 
+#: How far what is on the disk may be behind what has come, in seconds.
+PAUSE = 0.05
+
 
 class Recorder:
     """Writes what comes from upstream, before the guard has touched it."""
@@ -152,7 +155,8 @@ class _Folder:
         self.takes = 0
         self._is_left = False
         self._failed = False
-        self._worker = Worker("sseguard records")
+        self._unflushed: set[_File] = set()
+        self._worker = Worker("sseguard records", pause=PAUSE, rest=self._flush)
 
     @property
     def is_open(self) -> bool:
@@ -177,6 +181,15 @@ class _Folder:
     def close(self) -> None:
         """Wait until all is written."""
         self._worker.close()
+
+    def touched(self, file: _File) -> None:
+        """Something was written to `file`."""
+        self._unflushed.add(file)
+
+    def _flush(self) -> None:
+        while self._unflushed:
+            file = self._unflushed.pop()
+            self._try(file, file.flush)
 
     def _try(self, file: _File, job: Callable[[], None]) -> None:
         try:
@@ -222,6 +235,7 @@ class _File:
         self.path, self._file = self._create(UNFINISHED)
         try:
             self._write(first)
+            self._file.flush()
         except OSError:
             # Without a first line it is no recording, and would stand in the way of loading the others.
             self.path.unlink()
@@ -239,6 +253,10 @@ class _File:
         self._file = None
         self._rename(label)
 
+    def flush(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+
     def close(self) -> None:
         """Write nothing more."""
         file, self._file, self._tape = self._file, None, None
@@ -250,7 +268,7 @@ class _File:
         if self._file is None or self._tape is None:
             return
         self._file.write(lines)
-        self._file.flush()
+        self._folder.touched(self)
         while self._tape.refused:
             kind = self._tape.refused.pop()
             logger.warning(

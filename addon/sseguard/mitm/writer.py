@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +16,30 @@ logger = logging.getLogger(__name__)
 JOB = 512
 
 
-class Worker:
-    """Does jobs one after the other, in a thread. `limit`: the most bytes that may wait, unless in one job alone."""
+#: How long the thread works without a break, and then pauses, in seconds. Python lets one thread run at a time: without
+#: breaks a stream would wait for the work beside it, for up to 5 ms each time (`sys.getswitchinterval`).
+STINT, BREAK = 0.001, 0.0001
 
-    def __init__(self, name: str, limit: int = 64 << 20) -> None:
+
+class Worker:
+    """Does jobs one after the other, in a thread.
+
+    Args:
+        name: of the thread.
+        limit: the most bytes that may wait, unless in one job alone.
+        pause: how long to let jobs gather before they are done together, in seconds: each waking of a thread has a
+            price that the streams pay.
+        rest: called after those that were done together.
+    """
+
+    def __init__(
+        self, name: str, limit: int = 64 << 20, *, pause: float = 0.0, rest: Callable[[], None] = lambda: None
+    ) -> None:
         self._limit = limit
+        self._pause, self._rest = pause, rest
         self._waiting = 0
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._jobs: queue.SimpleQueue[tuple[Callable[[], None], int] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -46,18 +64,40 @@ class Worker:
     def close(self, *, wait: bool = True) -> None:
         """Nothing more is submitted. Wait until all is done."""
         self._jobs.put(None)
+        self._closing.set()
         if wait:
             self._thread.join()
 
     def _run(self) -> None:
-        while (item := self._jobs.get()) is not None:
+        is_open = True
+        while is_open:
+            item = self._jobs.get()
+            self._closing.wait(self._pause)
+            is_open = self._do_all(item)
+            self._do(self._rest)
+
+    def _do_all(self, item: tuple[Callable[[], None], int] | None) -> bool:
+        """Do this one and all that wait behind it; False when there will be no more."""
+        began = time.monotonic()
+        while item is not None:
             job, size = item
-            try:
-                job()
-            except Exception:
-                logger.exception("A job beside the traffic has failed; the traffic goes on.")
+            self._do(job)
             with self._lock:
                 self._waiting -= size
+            if time.monotonic() > began + STINT:
+                time.sleep(BREAK)
+                began = time.monotonic()
+            try:
+                item = self._jobs.get_nowait()
+            except queue.Empty:
+                return True
+        return False
+
+    def _do(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception:
+            logger.exception("A job beside the traffic has failed; the traffic goes on.")
 
 
 class Writer:

@@ -6,8 +6,8 @@ mitmproxy sends the headers of a streamed response before the first body byte, a
 - Body bytes go to the exchange, and what it answers is carried out: relay (headers first), refuse, end, abort.
 - An upstream that breaks or cannot be reached is told to the exchange before it becomes mitmproxy's own error.
 - A tape, if the exchange has one, hears what came from upstream and how it ended, after it was relayed.
-- The exchange gets a wake-up at its deadline, and at least every `TICK` seconds: a wake-up cannot be taken
-  back, so a long one would keep the stream in memory long after its end.
+- The exchange gets a wake-up at its deadline, and every few seconds in any case: a wake-up cannot be taken back, so a
+  long one would keep the stream in memory long after its end.
 
 Once the answer is on its way, a chunk takes a short cut: past mitmproxy's own states, and for a client of HTTP/1 past
 the layer that would put a frame around it. What the client gets is the same, byte for byte, for half of the work.
@@ -37,8 +37,9 @@ from sseguard.recordings.recording import Ending
 
 from .burst import Burst
 
-#: The longest sleep between two looks at the clock, in seconds.
-TICK = 1.0
+#: The longest sleep between two looks at the clock, in seconds. Where no time is running out, each sleep may be twice
+#: as long as the one before, up to the second figure.
+TICK, LONGEST_TICK = 1.0, 8.0
 
 #: How late a look may be before a wake-up of its own is worth it, in seconds.
 SLACK = 0.005
@@ -96,6 +97,7 @@ class GuardedHttpStream(proxy_http.HttpStream):
     _exchange: Exchange | None = None
     _tape: Tape | None = None
     _wakeup: commands.RequestWakeup | None = None  # that is awaited
+    _tick = TICK  # how long the next sleep may be
     _awake_at = math.inf  # when it comes, on the monotonic clock
     _headers_sent = False
     _chunked = False  # as the client gets it
@@ -215,9 +217,12 @@ class GuardedHttpStream(proxy_http.HttpStream):
             return
         if not self._is_awaited() or (exchange := self._find()) is None:
             return
-        now = time.monotonic()
+        now, due = time.monotonic(), exchange.deadline
+        if due < math.inf:
+            self._tick = TICK
         # What is due now may come before what was awaited; the wake-up for that still comes, and does no harm.
-        self._awake_at = min(max(exchange.deadline, now), now + TICK)
+        self._awake_at = min(max(due, now), now + self._tick)
+        self._tick = min(2 * self._tick, LONGEST_TICK)
         self._wakeup = commands.RequestWakeup(self._awake_at - now)
         yield self._wakeup
 
