@@ -1,0 +1,177 @@
+"""Chunks that come together: each is still by itself for the client, for the guard, and in the recording."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from h11._readers import ChunkedReader
+from mitmproxy import http
+from mitmproxy.connection import Client, Server
+from mitmproxy.options import Options
+from mitmproxy.proxy import commands, context, events
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import ResponseData, ResponseEndOfMessage, ResponseProtocolError
+
+from harness import Connection, Proxy, Upstream
+from harness.raw import RawClient
+from harness.streams import DONE, HEARTBEAT, chat, data
+from harness.waiting import recorded
+from sseguard.mitm.layers.burst import Burst, BurstingHttp1Client
+from sseguard.recordings.fixture import load
+
+PATH = "/api/v1/chat/completions"
+REQUEST = {"model": "vendor/model", "stream": True, "messages": []}
+WORDS = [chat(f" {number}") for number in range(20)]
+END = [chat("", "stop"), DONE]
+LATE_ERROR = data({"error": {"code": 429, "message": "Slow down"}})
+
+
+def framed(*chunks: bytes) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+
+
+class Scene:
+    """A proxy that records, and an upstream that sends each of `sends` once the client has what came before it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.sends: list[bytes] = []
+        self.then_cut = False
+        self.go = threading.Semaphore(0)
+
+    def script(self, connection: Connection) -> None:
+        connection.read_request()
+        connection.send_headers()
+        for piece in self.sends:
+            self.go.acquire()
+            connection.send(piece)
+        if self.then_cut:
+            connection.close()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path / "recordings")
+
+
+@pytest.fixture
+def proxy(scene: Scene, tmp_path: Path) -> Iterator[Proxy]:
+    options = {"sse_record": str(scene.folder)}
+    with (
+        Upstream.running(scene.script) as upstream,
+        Proxy.running(tmp_path / "conf", mode=f"reverse:{upstream.url}", options=options) as proxy,
+    ):
+        yield proxy
+        proxy.assert_unharmed()
+
+
+def chunks_in(folder: Path) -> list[bytes]:
+    [path] = recorded(folder)
+    return [chunk.data for chunk in load(path).chunks]
+
+
+def test_the_client_gets_each_chunk_and_the_recording_has_it(scene: Scene, proxy: Proxy) -> None:
+    first = [HEARTBEAT, chat(), chat("Hello"), *WORDS[:5]]
+    rest = [*WORDS[5:], HEARTBEAT, *END]
+    scene.sends = [framed(*first), framed(*rest) + b"0\r\n\r\n"]
+    with RawClient.connected(proxy.port) as client:
+        client.post(PATH, REQUEST)
+        scene.go.release()
+        assert client.read_head().status == 200
+        # What was held goes out in one chunk with the first answer frame.
+        held = framed(b"".join(first[:3])) + framed(*first[3:])
+        assert client.read_exactly(len(held)) == held
+        scene.go.release()
+        assert client.read_exactly(len(scene.sends[1])) == scene.sends[1]
+    assert proxy.flow()["facts"]["verdict"] == "answered"
+    assert chunks_in(scene.folder) == [*first, *rest]
+
+
+def test_half_a_frame_waits_for_its_other_half(scene: Scene, proxy: Proxy) -> None:
+    half = WORDS[3][:20]
+    scene.sends = [framed(chat("Hello")), framed(*WORDS[:3], half), framed(WORDS[3][20:], *END) + b"0\r\n\r\n"]
+    with RawClient.connected(proxy.port) as client:
+        client.post(PATH, REQUEST)
+        for _ in scene.sends:
+            scene.go.release()
+        client.read_head()
+        chunks = list(iter(client.read_chunk, b""))
+    assert chunks == [chat("Hello"), *WORDS[:4], *END]
+    proxy.flow()
+    assert chunks_in(scene.folder) == [chat("Hello"), *WORDS[:3], half, WORDS[3][20:], *END]
+
+
+def test_a_cut_in_the_same_breath_is_told_behind_the_whole_frames(scene: Scene, proxy: Proxy) -> None:
+    scene.sends = [framed(chat("Hello")), framed(*WORDS, chat("half")[:30])]
+    scene.then_cut = True
+    with RawClient.connected(proxy.port) as client:
+        client.post(PATH, REQUEST)
+        scene.go.release()
+        client.read_head()
+        assert client.read_chunk() == chat("Hello")
+        scene.go.release()
+        *frames, error = list(iter(client.read_chunk, b""))
+    assert frames == WORDS
+    assert b"cut_late" in error
+    assert proxy.flow()["facts"]["verdict"] == "cut_late"
+    assert chunks_in(scene.folder) == [chat("Hello"), *WORDS, chat("half")[:30]]
+
+
+def test_an_error_among_them_is_seen(scene: Scene, proxy: Proxy) -> None:
+    scene.sends = [framed(chat("Hello")), framed(*WORDS, LATE_ERROR) + b"0\r\n\r\n"]
+    scene.go.release(2)
+    body = httpx.post(proxy.url + PATH, json=REQUEST).content
+    assert body == b"".join([chat("Hello"), *WORDS, LATE_ERROR])
+    assert proxy.flow()["facts"]["verdict"] == "provider_error_late"
+
+
+# The layer by itself
+
+
+def layer(*, guarded: bool) -> BurstingHttp1Client:
+    """One that has sent a request and read the headers of a chunked response."""
+    client = Client(peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2), timestamp_start=0.0)
+    kind = type("Reader", (BurstingHttp1Client,), {"guards": staticmethod(lambda _: guarded)})
+    around = context.Context(client, Options())
+    around.server = Server(address=("127.0.0.1", 3))
+    reader: BurstingHttp1Client = kind(around)
+    list(reader.handle_event(events.Start()))
+    reader.stream_id = 1
+    reader.request, reader.request_done = http.Request.make("POST", "http://127.0.0.1/"), True
+    reader.response = http.Response.make(200)
+    reader.response.headers.clear()
+    reader.response.headers["transfer-encoding"] = "chunked"
+    reader.body_reader = ChunkedReader()
+    reader.state = reader.read_body
+    return reader
+
+
+def heard(reader: BurstingHttp1Client, text: bytes) -> list[object]:
+    """What the reader makes of bytes that have come at once."""
+    made = reader.handle_event(events.DataReceived(reader.conn, text))
+    return [command.event if isinstance(command, ReceiveHttp) else command for command in made]
+
+
+def test_chunks_of_a_guarded_body_are_handed_over_at_once_and_the_end_behind_them() -> None:
+    burst, end = heard(layer(guarded=True), framed(b"a", b"bc") + b"0\r\n\r\n")
+    assert isinstance(burst, Burst)
+    assert (burst.chunks, burst.data, burst.stream_id) == ([b"a", b"bc"], b"abc", 1)
+    assert isinstance(end, ResponseEndOfMessage)
+
+
+def test_chunks_of_another_body_are_not() -> None:
+    one, two, end = heard(layer(guarded=False), framed(b"a", b"bc") + b"0\r\n\r\n")
+    assert type(one) is type(two) is ResponseData
+    assert isinstance(end, ResponseEndOfMessage)
+
+
+def test_what_came_before_nonsense_is_handed_over_before_it_is_told() -> None:
+    burst, close, error = heard(layer(guarded=True), framed(b"a", b"b") + b"nonsense\r\n")
+    assert isinstance(burst, Burst)
+    assert burst.chunks == [b"a", b"b"]
+    assert isinstance(close, commands.CloseConnection)
+    assert isinstance(error, ResponseProtocolError)
