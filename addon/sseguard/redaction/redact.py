@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from sseguard.recordings.recording import Headers
 
-from .redact_stream import StreamRedactor
+from .redact_stream import StreamRedactor, finds_nothing
 from .secret_fields import SCHEME
 from .secret_patterns import PLACEHOLDER, header_kind
 from .secret_scan import NOTHING, CleanFields, Hit, Rank, Wanted, find, needles
@@ -50,6 +50,9 @@ class Redactor:
         self._key = key
         self._places: dict[bytes, bytes] = {}
         self._counts: dict[str, int] = {}
+        # Streams have much in common: what is harmless in one is so in all.
+        self.no_key = CleanFields(_has_no_key)
+        self.no_secret = CleanFields(finds_nothing)
 
     def exchange(self, url: str, headers: Headers) -> Exchange:
         """Begin an exchange with the request's URL and headers."""
@@ -79,7 +82,6 @@ class Exchange:
         self._redactor = redactor
         self._known: dict[bytes, str] = {}
         self._wanted = Wanted(user=patterns)
-        self._no_key = CleanFields(_has_no_key)
         for hit in find(_encoded(url)):
             self._learn(hit.value, hit.kind)
         self.headers: Headers = self._headers(headers)
@@ -104,13 +106,13 @@ class Exchange:
 
     def stream(self) -> StreamRedactor:
         """For the response's chunks; call it after `response_headers`."""
-        return StreamRedactor(self._wanted, self._place)
+        return StreamRedactor(self._wanted, self._place, self._redactor.no_secret)
 
     def last_scan(self, text: str | bytes) -> Finding | None:
         """What in `text`, about to be written, looks like a key or is known to be a secret, if anything does."""
         data = _encoded(text) if isinstance(text, str) else text
         known = any(needle.form in data for needle in self._wanted.needles)
-        if not known and b"-----BEGIN" not in data and self._no_key(data):
+        if not known and b"-----BEGIN" not in data and self._redactor.no_key(data):
             return None
         return looks_secret(data, self._wanted)
 

@@ -41,9 +41,12 @@ _ID = re.compile(rb'[^"]*"(?:' + STRUCTURAL + rb')"\s*:\s*"[^"]*"[^"]*')
 
 
 class StreamRedactor:
-    """Takes secrets out of one response. `place` gives the placeholder for a hit."""
+    """Takes secrets out of one response.
 
-    def __init__(self, wanted: Wanted, place: Callable[[Hit], bytes]) -> None:
+    `place` gives the placeholder for a hit. `no_secret` remembers for many streams what `finds_nothing` said.
+    """
+
+    def __init__(self, wanted: Wanted, place: Callable[[Hit], bytes], no_secret: CleanFields) -> None:
         self._wanted = wanted
         self._deltas = Deltas(wanted)
         self._edits = Edits(place)
@@ -56,7 +59,7 @@ class StreamRedactor:
         self._pem = bytearray()
         self._swallow: re.Pattern[bytes] | None = None
         self._clean = CleanFields(self._begins_nothing)
-        self._empty = CleanFields(_finds_nothing)
+        self._no_secret = no_secret
 
     def feed(self, at: float, data: bytes) -> list[Chunk]:
         """Take a chunk that came `at` seconds after the headers; returns the chunks that may be written now."""
@@ -106,7 +109,7 @@ class StreamRedactor:
     def _begins_nothing(self, part: bytes) -> bool:
         if _NUMBER.fullmatch(part):
             return True
-        if not _finds_nothing(part):
+        if not self._no_secret(part):
             return False
         quote = part.rfind(b'"')
         if quote < 0 or part[quote + 1 : quote + 2] == b":":  # no text ends here
@@ -114,7 +117,7 @@ class StreamRedactor:
         return _ID.fullmatch(part) is not None or opening(part[:quote], self._wanted) is None
 
     def _find(self, line: bytes) -> list[Hit]:
-        if self._wanted.user or self._mentions(line) or not self._empty(line):
+        if self._wanted.user or self._mentions(line) or not self._no_secret(line):
             return find(line, self._wanted)
         return []
 
@@ -195,7 +198,8 @@ class StreamRedactor:
         return ready
 
 
-def _finds_nothing(part: bytes) -> bool:
+def finds_nothing(part: bytes) -> bool:
+    """Whether there is no secret in a part of a line, between commas, that no one wants to see in particular."""
     # User information and PEM blocks may have commas in them, so those are for the whole line.
     return b"://" not in part and b"-----" not in part and not find(part)
 
