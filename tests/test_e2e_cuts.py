@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -17,19 +16,6 @@ from harness.scripts import CLOSE, RESET, Ending, head, sends_raw
 from harness.stage import TO_H1, TO_H2, VERSIONS, WAYS, Stage, Way
 from harness.steps import Body, Step, Steps, assert_followed
 from harness.streams import DONE, HEARTBEAT, chat
-
-
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage.set_up(tmp_path_factory.mktemp("stage")) as stage:
-        yield stage
-
-
-@pytest.fixture
-def stage(shared_stage: Stage) -> Iterator[Stage]:
-    yield shared_stage
-    shared_stage.assert_unharmed()
-
 
 # Cuts before the answer
 

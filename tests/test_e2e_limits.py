@@ -19,13 +19,6 @@ from harness.stage import REVERSE, TO_H2, VERSIONS, Stage, Way
 from harness.streams import DONE, HEARTBEAT, chat, data
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage.set_up(tmp_path_factory.mktemp("stage")) as stage:
-        yield stage
-        stage.assert_unharmed()
-
-
 def wait_until_sent_away(connection: Connection) -> None:
     """Wait for the end that a proxy makes of what it does not want any more."""
     if isinstance(connection, Http2Connection):

@@ -27,12 +27,9 @@ def provider(connection: Connection) -> None:
         connection.answer(*CHAT.healthy)
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage.set_up(tmp_path_factory.mktemp("stage")) as stage:
-        stage.play(provider)
-        yield stage
-        stage.assert_unharmed()
+@pytest.fixture(scope="module", autouse=True)
+def _provider(shared_stage: Stage) -> None:
+    shared_stage.play(provider)
 
 
 def port_of(stage: Stage, way: Way) -> int:

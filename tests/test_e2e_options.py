@@ -1,7 +1,6 @@
 """Misuse is told at start, and while mitmproxy runs it changes nothing."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +67,6 @@ def test_misuse_stops_the_start_with_option_value_and_form(tmp_path: Path, argum
 
 
 # While it runs
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage.set_up(tmp_path_factory.mktemp("stage")) as stage:
-        yield stage
-        stage.assert_unharmed()
 
 
 def set_options(stage: Stage, **values: Any) -> httpx.Response:

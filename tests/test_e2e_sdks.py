@@ -26,12 +26,6 @@ from harness.upstream import Script
 KEY = "key"
 
 
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage.set_up(tmp_path_factory.mktemp("stage")) as stage:
-        yield stage
-
-
 @pytest.fixture
 def stage(shared_stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv("NO_PROXY", "*")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from harness import Connection
@@ -13,19 +11,6 @@ from harness.scripts import head, sends_raw
 from harness.stage import REVERSE, TO_H1, TO_H2, VERSIONS, WAYS, Stage, Way
 from harness.steps import Step, Steps, assert_followed
 from harness.streams import HEARTBEAT, chat
-
-
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage.set_up(tmp_path_factory.mktemp("stage")) as stage:
-        yield stage
-
-
-@pytest.fixture
-def stage(shared_stage: Stage) -> Iterator[Stage]:
-    yield shared_stage
-    shared_stage.assert_unharmed()
-
 
 # Without waiting
 

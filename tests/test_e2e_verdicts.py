@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,18 +27,6 @@ HTML = b"<!DOCTYPE html><html><body>Bad gateway</body></html>"
 
 #: Of no use with a body of ours, or not the proxy's to pass on.
 FRAMING = ("content-encoding", "transfer-encoding", "connection", "keep-alive", "trailer", "set-cookie", "alt-svc")
-
-
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage.set_up(tmp_path_factory.mktemp("stage")) as stage:
-        yield stage
-
-
-@pytest.fixture
-def stage(shared_stage: Stage) -> Iterator[Stage]:
-    yield shared_stage
-    shared_stage.assert_unharmed()
 
 
 @dataclass(frozen=True)
