@@ -28,8 +28,8 @@ def hostile(text: str) -> bool:
 def provider(connection: Connection) -> None:
     """Answers by path, again and again."""
     while True:
-        path = connection.read_request().path
-        match path.removesuffix(PATH):
+        request = connection.read_request()
+        match request.path.removesuffix(PATH):
             case "/good":
                 connection.answer(*ANSWER)
             case "/beats":
@@ -38,6 +38,9 @@ def provider(connection: Connection) -> None:
                 connection.answer(chat("Hello"))
             case "/limit":
                 connection.answer(data({"error": {"message": "Slow down", "code": 429}}))
+            case "/key":
+                key = request.headers["authorization"].removeprefix("Bearer ")
+                connection.answer(data({"error": {"message": f"Incorrect API key provided: {key}.", "code": 401}}))
             case "/hostile":
                 comment = b": " + HOSTILE.replace("\r\n", "").encode() + b"\n\n"
                 connection.answer(comment, data({"error": {"message": HOSTILE, "code": 400, "type": HOSTILE}}))
@@ -126,6 +129,19 @@ def test_hostile_text_is_told_escaped_and_cut_short(proxy: Proxy, name: str) -> 
     assert "m" * 40 not in line
     assert len(line) < 400
     assert not any(hostile(line) for line in proxy.lines)
+
+
+def test_a_key_that_the_provider_repeats_is_told_to_the_client_alone(proxy: Proxy) -> None:
+    key = "a-key-like-no-other-1"
+    answer = httpx.post(
+        f"{proxy.url}/key{PATH}", json={"stream": True}, headers={"authorization": f"Bearer {key}"}, trust_env=False
+    )
+    assert key in answer.json()["error"]["metadata"]["provider_error"]
+    flow = flow_of(proxy, "/key")
+    assert flow["facts"]["detail"] == "Incorrect API key provided: <redacted:authorization:1>."
+    assert flow["comment"] == f"sseguard: provider_error ({flow['facts']['detail']})"
+    assert line_of(proxy, "provider_error").endswith(flow["facts"]["detail"])
+    assert key not in proxy.output
 
 
 # The terminal

@@ -8,6 +8,8 @@ from typing import Any
 from mitmproxy import http
 
 from sseguard.gate import Gate
+from sseguard.redaction.redact import Redactor
+from sseguard.routing.routes import printable
 from sseguard.verdicts import Verdict
 
 PREFIX = "sseguard_"
@@ -29,7 +31,7 @@ class Facts:
         bytes: of the body, from upstream.
         seconds: until the end.
         request_id: upstream's.
-        detail: what the provider or the network said.
+        detail: what the provider or the network said, without secrets.
     """
 
     verdict: str
@@ -63,7 +65,7 @@ def put(flow: http.HTTPFlow, gate: Gate) -> None:
         bytes=gate.size,
         seconds=_rounded(gate.ended) or 0.0,
         request_id=gate.request_id,
-        detail=_detail(gate),
+        detail=_without_secrets(_detail(gate), flow.request),
     )
     for name, value in asdict(facts).items():
         flow.metadata[PREFIX + name] = value
@@ -89,7 +91,7 @@ def get(flow: http.HTTPFlow) -> Facts | None:
 
 
 def _note(facts: Facts) -> str:
-    return f"sseguard: {facts.verdict}" + (f" ({facts.detail})" if facts.detail else "")
+    return f"sseguard: {facts.verdict}" + (f" ({printable(facts.detail, 240)})" if facts.detail else "")
 
 
 def _marker(verdict: Verdict) -> str:
@@ -103,6 +105,14 @@ def _detail(gate: Gate) -> str:
         return ""
     error = gate.failure.provider_error
     return (error.message if error else gate.failure.excerpt)[:200]
+
+
+def _without_secrets(text: str, request: http.Request) -> str:
+    """What was said, but not the key that the provider complains of."""
+    if not text:
+        return ""
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.fields)
+    return Redactor().exchange(request.pretty_url, headers).text(text)
 
 
 def _rounded(seconds: float | None) -> float | None:
