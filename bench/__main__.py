@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from . import decoder, judging, player, relay
 from .figures import BenchError, Section
+from .process import raise_file_limit
 from .report import as_json, as_text
 from .sizes import FULL, QUICK, SMOKE, Sizes
 
@@ -26,16 +26,13 @@ SUBJECTS: dict[str, Callable[[Sizes, Callable[[str], None]], Section]] = {
     "player": player.measure,
 }
 
-#: Open files that the largest crowd takes, on either side.
-_FILES = 8192
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 when all was measured, whatever came out; 1 when not."""
     options = _parser().parse_args(arguments)
     sizes = SMOKE if options.smoke else QUICK if options.quick else FULL
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that programs are ended that were started
-    _raise_limit()
+    raise_file_limit()
     began, load = time.monotonic(), os.getloadavg()[0]
     if load > 0.5:
         _say(f"Something else is running here (load {load:.1f}): ratios say more than the figures themselves.")
@@ -62,13 +59,6 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument("--smoke", action="store_true", help="the least of everything: to see that it works")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE", help="default: %(default)s")
     return parser
-
-
-def _raise_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _facts() -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import subprocess
 import tempfile
 import time
@@ -21,6 +22,9 @@ START_WITHIN = 60.0
 STOP_WITHIN = 5.0
 SETTLE_WITHIN = 120.0
 
+#: Open files that the largest crowd takes, on either side.
+FILES = 8192
+
 #: A process that has used less CPU in `REST` seconds than this share of them does nothing of note.
 REST = 0.03
 IDLE = 0.03
@@ -28,10 +32,25 @@ IDLE = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program that runs, and the port that it listens on."""
+    """A program that was started, and the port that it listens on."""
 
-    pid: int
+    process: subprocess.Popen[bytes]
     port: int
+    said: int  # a file descriptor
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it still does."""
+        return self.process.poll() is None
+
+    def output(self) -> str:
+        """What it has printed so far, the start of it if that is much."""
+        return _said(self.said)
 
     def cpu(self) -> float:
         """CPU seconds so far, of all threads: to the nanosecond if the kernel counts them, else to the tick."""
@@ -64,6 +83,10 @@ class Program:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def handles(self) -> int:
+        """How many files and sockets it has open."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
 
 @contextmanager
 def running(command: Sequence[str], listening: str) -> Iterator[Program]:
@@ -83,23 +106,33 @@ def starting(command: Sequence[str], listening: str) -> Iterator[Callable[[], Pr
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
         )
         try:
-            yield lambda: Program(process.pid, _port(process, said.fileno(), re.compile(listening.encode())))
+            yield lambda: _listening(process, said.fileno(), re.compile(listening))
         finally:
             _stop(process)
 
 
-def _port(process: subprocess.Popen[bytes], said: int, listening: re.Pattern[bytes]) -> int:
+def raise_file_limit() -> None:
+    """Let this program, and those that it starts, have so many files open as the largest crowd takes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _listening(process: subprocess.Popen[bytes], said: int, pattern: re.Pattern[str]) -> Program:
     give_up = time.monotonic() + START_WITHIN
     while time.monotonic() < give_up:
         over = process.poll() is not None
-        text = os.pread(said, 1 << 16, 0)
-        if found := listening.search(text):
-            return int(found[1])
+        if found := pattern.search(_said(said)):
+            return Program(process, int(found[1]), said)
         if over:
             break
         time.sleep(0.02)
-    told = os.pread(said, 1 << 16, 0).decode("utf-8", "backslashreplace")
-    raise BenchError(f"Expected {process.args!r} to listen within {START_WITHIN} s, got this from it:\n{told}")
+    raise BenchError(f"Expected {process.args!r} to listen within {START_WITHIN} s, got this from it:\n{_said(said)}")
+
+
+def _said(file: int) -> str:
+    return os.pread(file, 1 << 16, 0).decode("utf-8", "backslashreplace")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
