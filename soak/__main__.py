@@ -28,8 +28,9 @@ from .ledger import Ledger
 from .report import Insides, Outcome
 from .streams import Provider, Stream
 
-#: Seconds without an answer, and of silence in one, behind which the guard ends a stream.
-TIMEOUT = 5
+#: Seconds without an answer, and of silence in one, behind which the guard ends a stream: more than a healthy one ever
+#: takes, even where other programs want the same CPUs.
+TIMEOUT = 10
 
 #: Streams that a client asks for on one connection, if it can be kept.
 KEPT = 10
@@ -169,7 +170,8 @@ class Crowd:
             self._look()
             if time.monotonic() - told >= 30:
                 told = time.monotonic()
-                _say(f"{told - began:6.0f} s  {self._ledger.sent.total():,} exchanges")
+                memory = f"{self._proxy.resident() / (1 << 20):.0f} MiB"
+                _say(f"{told - began:6.0f} s  {self._ledger.sent.total():,} exchanges, mitmdump has {memory}")
         await asking
         took = time.monotonic() - began
         give_up = time.monotonic() + SETTLE_WITHIN

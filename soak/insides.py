@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import sys
+from contextlib import suppress
 
 from mitmproxy import ctx, http
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
@@ -33,8 +35,15 @@ async def request(flow: http.HTTPFlow) -> None:
             if _streams() <= 1:  # this one
                 break
             await asyncio.sleep(0.05)
+        _give_back()
         insides = {"streams": _streams() - 1, "tasks": len(asyncio.all_tasks())}
         flow.response = http.Response.make(200, json.dumps(insides), {"content-type": "application/json"})
+
+
+def _give_back() -> None:
+    """Have the C library give back the memory that it only keeps for later, so that what is left is in use."""
+    with suppress(AttributeError, OSError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _streams() -> int:
