@@ -58,6 +58,11 @@ def test_what_describes_the_body_or_is_private_goes(name: str) -> None:
     assert list(error_headers(FAILURE, [(name, "a value")])) == OURS
 
 
+@pytest.mark.parametrize("value", ["r\x1b[31m", "7\x07", "a\x00b", "\x9b2J"])
+def test_what_a_terminal_would_obey_goes(value: str) -> None:
+    assert "x-request-id" not in dict(error_headers(FAILURE, [("x-request-id", value)]))
+
+
 def test_repeated_headers_keep_their_order() -> None:
     kept = [("vary", "a"), ("x-request-id", "1"), ("Vary", "b")]
     assert list(error_headers(FAILURE, kept)) == [*kept, *OURS]

@@ -10,7 +10,7 @@ from .errors import Failure
 VERDICT = "x-sseguard"
 
 #: What tells whose request it was, when to come again, and which web page may read the answer. Everything else goes:
-#: body framing and coding, cookies, and what describes a body that is not there any more.
+#: body framing and coding, cookies, what describes a body that is not there any more, and what a terminal would obey.
 _KEPT = frozenset(
     (
         *("retry-after", "retry-after-ms", "x-should-retry", "cf-ray", "vary", "date"),
@@ -28,7 +28,8 @@ def error_headers(failure: Failure, upstream: Iterable[tuple[str, str]]) -> Iter
     """The headers of the response that tells `failure`, without those that delimit its body."""
     for name, value in upstream:
         lower = name.lower()
-        if lower in _KEPT or lower.startswith(_KEPT_STARTS) or lower.endswith(_KEPT_ENDS):
+        kept = lower in _KEPT or lower.startswith(_KEPT_STARTS) or lower.endswith(_KEPT_ENDS)
+        if kept and (name + value).isprintable():
             yield name, value
     yield "content-type", "application/json"
     yield "cache-control", "no-store"
