@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import queue
 import re
@@ -147,6 +148,45 @@ class Proxy:
             if not self._changed.wait_for(lambda: self._ended, PATIENCE):
                 raise ProxyError(f"Expected mitmdump to stop, got:\n{self.output}")
         return self.process.wait(PATIENCE)
+
+    def insides(self) -> dict[str, int]:
+        """What it holds now (see `probe.py`); in reverse mode only."""
+        return self._probed("/__probe__")
+
+    def settled(self) -> dict[str, int]:
+        """What it holds when all other streams are gone."""
+        found = self._probed("/__probe__?settled")
+        assert found["streams"] == 1, found
+        return found
+
+    @contextmanager
+    def bounded(self, mebibytes: int) -> Iterator[None]:
+        """It takes at most so much more memory at any moment meanwhile."""
+        process = Path(f"/proc/{self.process.pid}")
+        (process / "clear_refs").write_text("5")  # sets the peak back, proc_pid_clear_refs(5)
+        before = self.insides()["resident"]
+        yield
+        peak = int(re.findall(r"VmHWM:\s*(\d+) kB", (process / "status").read_text())[0]) << 10
+        assert peak - before <= mebibytes << 20, f"{(peak - before) / (1 << 20):.1f} MiB more, {self.output}"
+
+    def set(self, **options: Any) -> None:
+        """Set options (with `tuner.py` among the scripts); in reverse mode only."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request("PUT", "/__options__", json.dumps(options), {"content-type": "application/json"})
+            response = connection.getresponse()
+            assert response.status == 204, response.read()
+        finally:
+            connection.close()
+
+    def _probed(self, path: str) -> dict[str, int]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        try:
+            connection.request("GET", path)
+            found: dict[str, int] = json.load(connection.getresponse())
+        finally:
+            connection.close()
+        return found
 
     def assert_unharmed(self) -> None:
         """It runs, and has said nothing of a crash."""

@@ -106,6 +106,10 @@ class RawClient:
         data, self._buffer = self._buffer, b""
         return data
 
+    def finish_sending(self) -> None:
+        """Close this side of the connection."""
+        self._sock.shutdown(socket.SHUT_WR)
+
     def leave(self) -> None:
         """Close the connection."""
         self._sock.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import select
 import socket
 import ssl
 import struct
@@ -68,6 +69,17 @@ class Connection:
     def send(self, data: bytes) -> None:
         self._sock.sendall(data)
 
+    def flood(self, data: bytes, most: int) -> int:
+        """Send `data` again and again until the peer takes nothing more for a second. Gives how much it took.
+
+        Raises AssertionError when it has taken `most` bytes.
+        """
+        sent = 0
+        while select.select([], [self._sock], [], 1.0)[1]:
+            sent += self._sock.send(data[sent % len(data) :])
+            assert sent < most, f"Expected a peer that takes less than {most} bytes, got {sent}."
+        return sent
+
     def answer(self, *chunks: bytes, **headers: str) -> None:
         """A whole event stream, orderly ended."""
         self.send_headers(**headers)  # type: ignore[arg-type]
@@ -113,10 +125,13 @@ class Connection:
         return self._read_exactly(int(size, 16) + 2)[:-2]
 
     def _read_exactly(self, size: int) -> bytes:
-        while len(self._buffer) < size:
+        parts, missing = [self._buffer[:size]], size - len(self._buffer)
+        self._buffer = self._buffer[size:]
+        while missing > 0:
             self._fill()
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
-        return data
+            parts.append(self._buffer[:missing])
+            missing, self._buffer = missing - len(self._buffer), self._buffer[missing:]
+        return b"".join(parts)
 
 
 @dataclass
