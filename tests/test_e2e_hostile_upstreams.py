@@ -22,7 +22,7 @@ from harness.raw import RawClient
 from harness.scripts import SILENCE, sends
 from harness.stage import TUNER
 from harness.streams import ANSWER, DONE, HEARTBEAT, chat, data
-from harness.waiting import recorded, until
+from harness.waiting import recorded
 from sseguard.recordings.fixture import load
 
 WHOLE = b"".join(ANSWER)
@@ -43,15 +43,8 @@ def upstream() -> Iterator[Upstream]:
 def shared_proxy(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Proxy]:
     """Nothing is left when all is over."""
     folder = tmp_path_factory.mktemp("proxy")
-    with Proxy.running(folder, mode=f"reverse:{upstream.url}", scripts=(TUNER,)) as proxy:
-        before = proxy.settled()
+    with Proxy.running(folder, mode=f"reverse:{upstream.url}", scripts=(TUNER,)) as proxy, proxy.leaving_nothing():
         yield proxy
-
-        def is_as_before() -> bool:
-            after = proxy.settled()
-            return (after["tasks"], after["files"]) == (before["tasks"], before["files"])
-
-        until(is_as_before)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -168,6 +169,15 @@ class Proxy:
         yield
         peak = int(re.findall(r"VmHWM:\s*(\d+) kB", (process / "status").read_text())[0]) << 10
         assert peak - before <= mebibytes << 20, f"{(peak - before) / (1 << 20):.1f} MiB more, {self.output}"
+
+    @contextmanager
+    def leaving_nothing(self) -> Iterator[None]:
+        """No stream, task or open file stays of what is done meanwhile; in reverse mode only."""
+        before = self.settled()
+        yield
+        deadline = time.monotonic() + PATIENCE
+        while any(after[name] != before[name] for after in [self.settled()] for name in ("tasks", "files")):
+            assert time.monotonic() < deadline, f"Expected {before}, got {self.settled()}."
 
     def set(self, **options: Any) -> None:
         """Set options (with `tuner.py` among the scripts); in reverse mode only."""
