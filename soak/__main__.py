@@ -153,7 +153,7 @@ class Crowd:
     """Clients that ask at once, one stream after the other. `most`: the most memory and handles that were seen."""
 
     def __init__(self, proxy: Program, provider: Provider, ledger: Ledger, order: Iterator[Stream]) -> None:
-        self.most = Insides(0, 0, 0, 0)
+        self.most = Insides(0, 0)
         self._proxy = proxy
         self._provider = provider
         self._ledger = ledger
@@ -201,8 +201,8 @@ class Crowd:
     def _look(self) -> None:
         self._ledger.read()
         if self._proxy.runs:
-            now = Insides(self._proxy.resident(), self._proxy.handles(), 0, 0)
-            self.most = Insides(max(now.memory, self.most.memory), max(now.handles, self.most.handles), 0, 0)
+            now = Insides(self._proxy.resident(), self._proxy.handles())
+            self.most = Insides(max(now.memory, self.most.memory), max(now.handles, self.most.handles))
 
 
 def _say(message: str) -> None:

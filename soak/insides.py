@@ -36,7 +36,7 @@ async def request(flow: http.HTTPFlow) -> None:
                 break
             await asyncio.sleep(0.05)
         _give_back()
-        insides = {"streams": _streams() - 1, "tasks": len(asyncio.all_tasks())}
+        insides = {"streams": _streams() - 1, "tasks": len(asyncio.all_tasks()), "blocks": sys.getallocatedblocks()}
         flow.response = http.Response.make(200, json.dumps(insides), {"content-type": "application/json"})
 
 
