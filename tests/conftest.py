@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from harness.many import Many
 from harness.stage import Stage
 
 # How long hypothesis looks: `quick` in every run, always at the same examples; `deep` behind scripts/fuzz.
@@ -26,3 +27,16 @@ def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def stage(shared_stage: Stage) -> Iterator[Stage]:
     yield shared_stage
     shared_stage.assert_unharmed()
+
+
+@pytest.fixture(scope="module")
+def shared_many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Many]:
+    """A proxy for hundreds of exchanges at once, for the tests of one module."""
+    with Many.set_up(tmp_path_factory.mktemp("many")) as many:
+        yield many
+
+
+@pytest.fixture
+def many(shared_many: Many) -> Iterator[Many]:
+    with shared_many.unharmed():
+        yield shared_many

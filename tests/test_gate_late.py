@@ -237,6 +237,14 @@ def test_silence_behind_the_end_of_the_answer_ends_the_response() -> None:
     assert (it.verdict, it.failure) == (Verdict.ANSWERED, None)
 
 
+@pytest.mark.parametrize("lacking", [b"\n\n", b"\n"])
+def test_silence_behind_an_end_mark_that_lacks_its_blank_line_ends_the_response(lacking: bytes) -> None:
+    it = gate(idle_timeout=20)
+    feed(it, SAMPLE.answer, END_MARK.removesuffix(lacking), now=110.0)
+    assert it.tick(130.0) == [End(END_MARK)]
+    assert (it.verdict, it.failure) == (Verdict.ANSWERED, None)
+
+
 # --- torn frames ---
 
 

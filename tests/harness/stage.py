@@ -100,7 +100,9 @@ class Stage:
             proxy = stack.enter_context(Proxy.started(folder, scripts=(TUNER,), options=options, arguments=arguments))
             proxy.port = int(proxy.wait_for(r"HTTP\(S\) proxy listening at .*:(\d+)\.")[1])
             listeners = {out: proxy.wait_for(rf"proxy to {url}/? listening at (.*)\.$")[1] for out, url in urls.items()}
-            yield cls(proxy, upstreams, urls, listeners, *_trusts(proxy.ca))
+            yield cls(
+                proxy, upstreams, urls, listeners, ssl.create_default_context(cafile=proxy.ca), http2_only(proxy.ca)
+            )
 
     def play(self, script: Script) -> None:
         """Have every upstream run `script` for each connection to come."""
@@ -196,10 +198,11 @@ class _Http2Only(ssl.SSLContext):
         super().set_alpn_protocols([name for name in alpn_protocols if name == "h2"])
 
 
-def _trusts(file: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    http2_only = _Http2Only(ssl.PROTOCOL_TLS_CLIENT)
-    http2_only.load_verify_locations(file)
-    return ssl.create_default_context(cafile=file), http2_only
+def http2_only(file: str) -> ssl.SSLContext:
+    """For clients of httpx that are to trust what is in `file`, and to speak HTTP/2."""
+    context = _Http2Only(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(file)
+    return context
 
 
 def _upstreams(stack: ExitStack, folder: Path) -> tuple[dict[Out, Upstream], Path]:
