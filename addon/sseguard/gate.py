@@ -278,6 +278,9 @@ class Gate:
         if self.deadline is None or now < self.deadline:
             return []
         if self._reader.answered:
+            if self._reader.ends_in_whole_frame:
+                # The client gets it completed, as behind a cut; an end mark is an end mark there.
+                self._reader.finish()
             settled = self._is_settled
             return self._settle("silence after the end", now) if settled else self._fail(Verdict.TIMED_OUT_LATE, now)
         if self.limits.answer_timeout and now >= self._started + self.limits.answer_timeout:

@@ -104,13 +104,13 @@ def error_response(failure: errors.Failure, body: bytes, upstream: http.Response
 
 
 def _make_open_ended(request: http.Request, response: http.Response) -> None:
-    """Let a body that was announced with a length end where it does: an error frame may come to it, or a part be
-    missing. How a body is delimited is each connection's own affair (RFC 9112 section 6).
+    """Let a body end where it does, and let that be seen: an error frame may come to it, or a part be missing. How a
+    body is delimited is each connection's own affair (RFC 9112 section 6).
     """
-    if "content-length" in response.headers:
-        del response.headers["content-length"]
-        if request.http_version == "HTTP/1.1":
-            response.headers["transfer-encoding"] = "chunked"
+    response.headers.pop("content-length", None)
+    if request.http_version == "HTTP/1.1":
+        response.http_version = "HTTP/1.1"
+        response.headers["transfer-encoding"] = "chunked"
 
 
 def _text(headers: http.Headers) -> list[tuple[str, str]]:

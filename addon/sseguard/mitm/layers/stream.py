@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 from mitmproxy import http
+from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http as proxy_http
 from mitmproxy.proxy.layers.http._events import (
@@ -156,6 +157,9 @@ class GuardedHttpStream(proxy_http.HttpStream):
             self.flow.response.trailers = event.trailers
         elif isinstance(event, ResponseEndOfMessage):
             self._upstream_done = True
+            if self.context.server.state is ConnectionState.CAN_WRITE:
+                # The body ended with its connection, which mitmproxy would keep, as the client's can go on.
+                yield commands.CloseConnection(self.context.server)
             yield from self._carry_out(exchange.end())
 
     def handle_protocol_error(
