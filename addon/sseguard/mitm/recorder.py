@@ -121,7 +121,7 @@ class Take:
         """Nothing more comes. Does nothing the second time."""
         if self._flow is None:
             return
-        at, file, label = self._seconds(), self._file, _label(self._flow)
+        at, file, label = self._seconds(), self._file, _label(self._flow, ending)
         self._submit(lambda: file.end(at, ending, label))
         self._flow = None
         self._over()
@@ -310,12 +310,15 @@ class _File:
         return self._folder.path / f"{begun}-{self._number:06}-{self._about}-{_safe(label, 30)}{again}{SUFFIX}"
 
 
-def _label(flow: http.HTTPFlow) -> str:
+def _label(flow: http.HTTPFlow, ending: Ending) -> str:
     known = facts.get(flow)
     if known is not None:
         return known.verdict
     if _is_killed(flow):
         return "killed"
+    if flow.error is not None and ending is Ending.CLIENT_LEFT:
+        # Perhaps before the guard has said so: mitmproxy may tell of it while it still looks at the headers.
+        return str(ending)
     return f"http_{flow.response.status_code}" if flow.response else "no_response"
 
 
