@@ -79,6 +79,7 @@ def test_a_guard_that_is_done_gives_mitmproxy_its_own_back() -> None:
         (PARENT, "start_response_stream"),
         (PARENT, "send_response"),
         (PARENT, "handle_protocol_error"),
+        (Http1Client, "read_headers"),
         (Http1Client, "read_body"),
         (proxy_http, "SendHttp"),
         (proxy_http, "Http1Client"),

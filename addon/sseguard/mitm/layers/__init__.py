@@ -1,7 +1,7 @@
 """Where mitmproxy's proxy internals are touched, and nowhere else: layers of our own in place of two of mitmproxy's.
 
-`HttpStream` (in `stream.py`) holds response headers back; `Http1Client` (in `burst.py`) hands over the chunks of a
-guarded body that came together in one piece. mitmproxy looks both up by name when it needs a new one.
+`HttpStream` (in `stream.py`) holds response headers back; `Http1Client` (in `http1.py`) reads what upstream says.
+mitmproxy looks both up by name when it needs a new one.
 
 mitmproxy's shape is checked before anything is put in place. If it is not what we know, `install` says so, and
 guarding goes on through the public API (headers at once, failures told in-band).
@@ -17,7 +17,7 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as proxy_http
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 
-from .burst import BurstingHttp1Client
+from .http1 import PatientHttp1Client
 from .stream import Exchange, GuardedHttpStream, Tape
 
 __all__ = ["Exchange", "Tape", "UnknownShapeError", "install"]
@@ -42,7 +42,7 @@ def install(lookup: Lookup, listen: Listen, guards: Guards) -> Callable[[], None
         "HttpStream": type(
             "GuardedHttpStream", (GuardedHttpStream,), {"lookup": staticmethod(lookup), "listen": staticmethod(listen)}
         ),
-        "Http1Client": type("BurstingHttp1Client", (BurstingHttp1Client,), {"guards": staticmethod(guards)}),
+        "Http1Client": type("PatientHttp1Client", (PatientHttp1Client,), {"guards": staticmethod(guards)}),
     }
     theirs = {name: getattr(proxy_http, name) for name in ours}
     for name, layer in ours.items():
@@ -63,7 +63,7 @@ def _check_shape() -> None:
             "_handle_event", "state_wait_for_response_headers", "state_done", "state_errored", "start_response_stream",
             "send_response", "handle_protocol_error",
         ),
-        Http1Client: ("read_body",),
+        Http1Client: ("read_headers", "read_body"),
         proxy_http: ("SendHttp", "Http1Client"),
         commands: ("RequestWakeup", "SendData"),
         events: ("Wakeup",),

@@ -36,7 +36,7 @@ from mitmproxy.proxy.layers.http._events import (
 from sseguard.gate import Abort, Action, End, Refuse, Relay
 from sseguard.recordings.recording import Ending
 
-from .burst import Burst
+from .http1 import Burst
 
 #: The longest sleep between two looks at the clock, in seconds. Where no time is running out, each sleep may be twice
 #: as long as the one before, up to the second figure.
@@ -154,7 +154,8 @@ class GuardedHttpStream(proxy_http.HttpStream):
         if isinstance(event, ResponseData):
             yield from self._carry_out(exchange.feed(event.data))
         elif isinstance(event, ResponseTrailers):
-            self.flow.response.trailers = event.trailers
+            if not self._client_speaks_http1():  # to HTTP/1, mitmproxy cannot send any
+                self.flow.response.trailers = event.trailers
         elif isinstance(event, ResponseEndOfMessage):
             self._upstream_done = True
             if self.context.server.state is ConnectionState.CAN_WRITE:
@@ -284,11 +285,14 @@ class GuardedHttpStream(proxy_http.HttpStream):
         """What sends body bytes to the client, each chunk of them as one."""
         if getattr(self.context.options, "store_streamed_bodies", False):
             self.response_body_buf += b"".join(chunks)
-        if self.context.client.alpn not in _HTTP_1 or self.flow.is_replay:
+        if not self._client_speaks_http1():
             return proxy_http.SendHttp(ResponseData(self.stream_id, b"".join(chunks)), self.context.client)
         # As mitmproxy's `Http1Server` would, which is spared the trouble.
         framed = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks] if self._chunked else chunks
         return commands.SendData(self.context.client, b"".join(framed))
+
+    def _client_speaks_http1(self) -> bool:
+        return self.context.client.alpn in _HTTP_1 and not self.flow.is_replay
 
     def _refuse(self, refusal: Refuse) -> layer.CommandGenerator[None]:
         assert self._exchange is not None  # noqa: S101 -- as the parent does

@@ -1,4 +1,4 @@
-"""Chunks that come together: each is still by itself for the client, for the guard, and in the recording."""
+"""What is odd about responses of HTTP/1, and is read all the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness import Connection, Proxy, Upstream
 from harness.raw import RawClient
 from harness.streams import DONE, HEARTBEAT, chat, data
 from harness.waiting import recorded
-from sseguard.mitm.layers.burst import Burst, BurstingHttp1Client
+from sseguard.mitm.layers.http1 import Burst, PatientHttp1Client
 from sseguard.recordings.fixture import load
 
 PATH = "/api/v1/chat/completions"
@@ -34,23 +34,29 @@ def framed(*chunks: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
 
 
+HEADERS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
 class Scene:
     """A proxy that records, and an upstream that sends each of `sends` once the client has what came before it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.headers = HEADERS
         self.sends: list[bytes] = []
         self.then_cut = False
         self.go = threading.Semaphore(0)
 
     def script(self, connection: Connection) -> None:
-        connection.read_request()
-        connection.send_headers()
-        for piece in self.sends:
-            self.go.acquire()
-            connection.send(piece)
-        if self.then_cut:
-            connection.close()
+        while True:
+            connection.read_request()
+            connection.send(self.headers)
+            for piece in self.sends:
+                self.go.acquire()
+                connection.send(piece)
+            if self.then_cut:
+                break
+        connection.close()
 
 
 @pytest.fixture
@@ -72,6 +78,9 @@ def proxy(scene: Scene, tmp_path: Path) -> Iterator[Proxy]:
 def chunks_in(folder: Path) -> list[bytes]:
     [path] = recorded(folder)
     return [chunk.data for chunk in load(path).chunks]
+
+
+# Chunks that come together: each is still by itself for the client, for the guard, and in the recording
 
 
 def test_the_client_gets_each_chunk_and_the_recording_has_it(scene: Scene, proxy: Proxy) -> None:
@@ -129,16 +138,63 @@ def test_an_error_among_them_is_seen(scene: Scene, proxy: Proxy) -> None:
     assert proxy.flow()["facts"]["verdict"] == "provider_error_late"
 
 
+# Interim responses and trailers
+
+EARLY = b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\nlink: </b>; rel=preload\r\n\r\n"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n" + EARLY
+TRAILERS = b"0\r\nx-checksum: 1\r\nserver-timing: total;dur=12\r\n\r\n"
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", TRAILERS], ids=["plain", "trailers"])
+@pytest.mark.parametrize("before", [b"", INTERIM], ids=["plain", "interim"])
+def test_an_answer_arrives_between_interim_responses_and_trailers(
+    scene: Scene, proxy: Proxy, before: bytes, end: bytes
+) -> None:
+    scene.headers = before + HEADERS
+    scene.sends = [framed(HEARTBEAT, chat("Hello"), *END) + end]
+    scene.go.release(3)
+    with RawClient.connected(proxy.port) as client:
+        for _ in range(3):
+            reply = client.ask(PATH, REQUEST)
+            assert (reply.status, reply.body) == (200, b"".join([HEARTBEAT, chat("Hello"), *END]))
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", TRAILERS], ids=["plain", "trailers"])
+def test_no_answer_between_interim_responses_and_trailers_is_refused(scene: Scene, proxy: Proxy, end: bytes) -> None:
+    scene.headers = INTERIM + HEADERS
+    scene.sends = [framed(HEARTBEAT) + end]
+    scene.go.release(2)
+    with RawClient.connected(proxy.port) as client:
+        for _ in range(2):
+            reply = client.ask(PATH, REQUEST)
+            assert (reply.status, reply.reason) == (502, "heartbeats_only")
+
+
+def test_interim_responses_may_come_in_any_pieces(scene: Scene, proxy: Proxy) -> None:
+    head = INTERIM + HEADERS
+    scene.headers = b""
+    scene.sends = [*(head[at : at + 1] for at in range(len(head))), framed(chat("Hello"), *END) + b"0\r\n\r\n"]
+    scene.go.release(len(scene.sends))
+    assert httpx.post(proxy.url + PATH, json=REQUEST).content == b"".join([chat("Hello"), *END])
+
+
+def test_trailers_are_left_out_of_what_is_not_guarded_too(scene: Scene, proxy: Proxy) -> None:
+    scene.headers = HEADERS.replace(b"text/event-stream", b"text/plain")
+    scene.sends = [framed(b"text") + TRAILERS]
+    scene.go.release(1)
+    assert httpx.post(proxy.url + PATH, json=REQUEST).content == b"text"
+
+
 # The layer by itself
 
 
-def layer(*, guarded: bool) -> BurstingHttp1Client:
+def layer(*, guarded: bool) -> PatientHttp1Client:
     """One that has sent a request and read the headers of a chunked response."""
     client = Client(peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2), timestamp_start=0.0)
-    kind = type("Reader", (BurstingHttp1Client,), {"guards": staticmethod(lambda _: guarded)})
+    kind = type("Reader", (PatientHttp1Client,), {"guards": staticmethod(lambda _: guarded)})
     around = context.Context(client, Options())
     around.server = Server(address=("127.0.0.1", 3))
-    reader: BurstingHttp1Client = kind(around)
+    reader: PatientHttp1Client = kind(around)
     list(reader.handle_event(events.Start()))
     reader.stream_id = 1
     reader.request, reader.request_done = http.Request.make("POST", "http://127.0.0.1/"), True
@@ -150,7 +206,7 @@ def layer(*, guarded: bool) -> BurstingHttp1Client:
     return reader
 
 
-def heard(reader: BurstingHttp1Client, text: bytes) -> list[object]:
+def heard(reader: PatientHttp1Client, text: bytes) -> list[object]:
     """What the reader makes of bytes that have come at once."""
     made = reader.handle_event(events.DataReceived(reader.conn, text))
     return [command.event if isinstance(command, ReceiveHttp) else command for command in made]
