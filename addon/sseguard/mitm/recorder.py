@@ -13,8 +13,8 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
-from typing import IO
 
 from mitmproxy import http
 
@@ -223,7 +223,8 @@ class _File:
         self._asked = Request(request.method, request.pretty_url, _text(request.headers), request.raw_content or b"")
         self._answered = RecordedResponse(response.status_code, _text(response.headers))
         self._tape: Tape | None = None
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
+        self._lines: list[str] = []  # not written yet; a buffer of the file's own would take 8 KiB a stream
         self._about = ""
 
     def begin(self) -> None:
@@ -235,7 +236,7 @@ class _File:
         self.path, self._file = self._create(UNFINISHED)
         try:
             self._write(first)
-            self._file.flush()
+            self.flush()
         except OSError:
             # Without a first line it is no recording, and would stand in the way of loading the others.
             self.path.unlink()
@@ -249,25 +250,30 @@ class _File:
         if self._tape is None or self._file is None:
             return
         self._write(self._tape.end(at, ending))
+        self.flush()
         self._file.close()
         self._file = None
         self._rename(label)
 
     def flush(self) -> None:
-        if self._file is not None:
-            self._file.flush()
+        data = "".join(self._lines).encode("utf-8")
+        self._lines.clear()
+        while data and self._file is not None:
+            data = data[self._file.write(data) :]
 
     def close(self) -> None:
         """Write nothing more."""
-        file, self._file, self._tape = self._file, None, None
-        if file is not None:
+        if self._file is not None:
             with contextlib.suppress(OSError):
-                file.close()
+                self.flush()
+            with contextlib.suppress(OSError):
+                self._file.close()
+        self._file = self._tape = None
 
     def _write(self, lines: str) -> None:
         if self._file is None or self._tape is None:
             return
-        self._file.write(lines)
+        self._lines.append(lines)
         self._folder.touched(self)
         while self._tape.refused:
             kind = self._tape.refused.pop()
@@ -275,7 +281,7 @@ class _File:
                 "What looks like a secret (%s) was left out of the recording %s at the last moment.", kind, self.path
             )
 
-    def _create(self, label: str) -> tuple[Path, IO[str]]:
+    def _create(self, label: str) -> tuple[Path, FileIO]:
         """A new file that only its owner can read. Raises: OSError."""
         for attempt in itertools.count():
             path = self._name(label, attempt)
@@ -283,7 +289,7 @@ class _File:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
                 continue
-            return path, os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
+            return path, FileIO(descriptor, "w")
         raise AssertionError  # the count has no end
 
     def _rename(self, label: str) -> None:

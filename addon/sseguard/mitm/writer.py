@@ -16,9 +16,12 @@ logger = logging.getLogger(__name__)
 JOB = 512
 
 
-#: How long the thread works without a break, and then pauses, in seconds. Python lets one thread run at a time: without
-#: breaks a stream would wait for the work beside it, for up to 5 ms each time (`sys.getswitchinterval`).
+#: How long the thread works without a break, and how long that is, in seconds. Python lets one thread run at a time:
+#: without breaks a stream would wait for the work beside it, for up to 5 ms each time (`sys.getswitchinterval`).
 STINT, BREAK = 0.001, 0.0001
+
+#: There are no breaks while more than this waits, in bytes: a busy proxy gives little back for each.
+MUCH = 1 << 20
 
 
 class Worker:
@@ -84,7 +87,7 @@ class Worker:
             self._do(job)
             with self._lock:
                 self._waiting -= size
-            if time.monotonic() > began + STINT:
+            if time.monotonic() > began + STINT and self._waiting < MUCH:
                 time.sleep(BREAK)
                 began = time.monotonic()
             try:
