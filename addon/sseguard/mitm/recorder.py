@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -36,6 +37,10 @@ UNFINISHED = "unfinished"
 #: How far what is on the disk may be behind what has come, in seconds.
 PAUSE = 0.05
 
+#: How long one thread may keep Python from another that waits, in seconds, while there are recordings to write. With the
+#: usual 5 ms a stream would wait that long for a redaction, and a busy proxy's recorder that long after each file access.
+SWITCH_INTERVAL = 0.0005
+
 
 class Recorder:
     """Writes what comes from upstream, before the guard has touched it."""
@@ -48,6 +53,7 @@ class Recorder:
         self._folder: _Folder | None = None
         self._left: list[_Folder] = []  # for others, with streams that began there and end there
         self._takes: dict[http.HTTPFlow, Take] = {}
+        self._usual_interval = sys.getswitchinterval()
 
     def configure(self, updated: set[str]) -> None:
         if not {"sse_record", "sse_record_redact", "sse_record_text"} & updated:
@@ -57,6 +63,7 @@ class Recorder:
             self._left = [folder for folder in (*self._left, self._folder) if folder.is_open]
         settings = self._options.settings
         self._folder = _Folder(settings.record, settings) if settings.record else None
+        sys.setswitchinterval(SWITCH_INTERVAL if self._folder else self._usual_interval)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         wanted = flow.request.method == "POST" and endpoints.find(flow.request.path, self._options.settings.endpoints)
@@ -94,6 +101,7 @@ class Recorder:
             if folder is not None:
                 folder.close()
         self._left, self._folder = [], None
+        sys.setswitchinterval(self._usual_interval)
 
 
 class Take:

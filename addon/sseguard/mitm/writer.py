@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +13,6 @@ logger = logging.getLogger(__name__)
 
 #: What a job weighs beside the bytes that it holds.
 JOB = 512
-
-
-#: How long the thread works without a break, and how long that is, in seconds. Python lets one thread run at a time:
-#: without breaks a stream would wait for the work beside it, for up to 5 ms each time (`sys.getswitchinterval`).
-STINT, BREAK = 0.001, 0.0001
-
-#: There are no breaks while more than this waits, in bytes: a busy proxy gives little back for each.
-MUCH = 1 << 20
 
 
 class Worker:
@@ -81,15 +72,11 @@ class Worker:
 
     def _do_all(self, item: tuple[Callable[[], None], int] | None) -> bool:
         """Do this one and all that wait behind it; False when there will be no more."""
-        began = time.monotonic()
         while item is not None:
             job, size = item
             self._do(job)
             with self._lock:
                 self._waiting -= size
-            if time.monotonic() > began + STINT and self._waiting < MUCH:
-                time.sleep(BREAK)
-                began = time.monotonic()
             try:
                 item = self._jobs.get_nowait()
             except queue.Empty:
@@ -109,11 +96,12 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._failed = self._full = False
-        self._worker = Worker(f"sseguard writes {path.name}")
+        self._texts: list[str] = []
+        self._worker = Worker(f"sseguard writes {path.name}", rest=self._append)
 
     def write(self, text: str) -> None:
         """Have `text` written soon. Never waits, never raises."""
-        full = not self._worker.submit(lambda: self._append(text), len(text))
+        full = not self._worker.submit(lambda: self._texts.append(text), len(text))
         if full and not self._full:
             logger.error("Expected %s to keep up, but its disk is too slow. Some lines are left out.", self._path)
         self._full = full
@@ -122,8 +110,10 @@ class Writer:
         """Wait until all is written."""
         self._worker.close()
 
-    def _append(self, text: str) -> None:
-        if self._failed:
+    def _append(self) -> None:
+        text = "".join(self._texts)
+        self._texts.clear()
+        if not text or self._failed:
             return
         try:
             with self._path.open("a", encoding="utf-8") as file:
