@@ -39,8 +39,9 @@ KEPT = 10
 LOOK = 0.5
 SETTLE_WITHIN = 15.0
 
-#: Exchanges before memory, handles and tasks are looked at for the first time: for each client so many.
-WARM_UP = 3
+#: Seconds before memory, handles and tasks are looked at for the first time: memory spreads out in the first minute. At
+#: most a half of what is asked for.
+WARM_UP = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ class Bound:
 
     exchanges: int | None
     seconds: float = 0.0
+
+    @property
+    def warm_up(self) -> Bound:
+        """Of what comes before."""
+        return Bound(self.exchanges and self.exchanges // 4, min(self.seconds / 2, WARM_UP))
 
     def numbers(self, began: float) -> Iterator[int]:
         """Numbers for exchanges that are still to begin."""
@@ -101,7 +107,7 @@ async def _soak(bound: Bound, count: int, examples: Sequence[Stream], seed: int)
             with _mitmdump(provider.player, Path(folder)) as proxy:
                 books = [Ledger(Path(folder, "log.jsonl"), Path(folder, "recordings")) for _ in range(2)]
                 warm_up, crowd = (Crowd(proxy, provider, ledger, order) for ledger in books)
-                await warm_up.run(Bound(WARM_UP * count if bound.exchanges is None else bound.exchanges // 4), count)
+                await warm_up.run(bound.warm_up, count)
                 start = await _insides(proxy)
                 seconds = await crowd.run(bound, count)
                 end = await _insides(proxy)

@@ -17,7 +17,8 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseData, ResponseEndOfMessage, ResponseProtocolError
 
 from harness import Connection, Proxy, Upstream
-from harness.raw import RawClient
+from harness.proxy import ADDON, ROOT
+from harness.raw import RawClient, post
 from harness.streams import DONE, HEARTBEAT, chat, data
 from harness.waiting import recorded
 from sseguard.mitm.layers.http1 import Burst, PatientHttp1Client
@@ -136,6 +137,66 @@ def test_an_error_among_them_is_seen(scene: Scene, proxy: Proxy) -> None:
     body = httpx.post(proxy.url + PATH, json=REQUEST).content
     assert body == b"".join([chat("Hello"), *WORDS, LATE_ERROR])
     assert proxy.flow()["facts"]["verdict"] == "provider_error_late"
+
+
+def test_another_addon_may_make_more_pieces_of_them(scene: Scene, tmp_path: Path) -> None:
+    scene.sends = [framed(chat("Hello")), framed(*WORDS, *END) + b"0\r\n\r\n"]
+    scripts = (ROOT / "tests" / "harness" / "neighbour.py", ADDON)  # which is heard in this order only
+    with (
+        Upstream.running(scene.script) as upstream,
+        Proxy.running(tmp_path, mode=f"reverse:{upstream.url}", addon=False, scripts=scripts) as proxy,
+        RawClient.connected(proxy.port) as client,
+    ):
+        client.post(PATH, REQUEST, x_do="add")
+        scene.go.release()
+        client.read_head()
+        assert client.read_chunk() == b": seen\n\n" + chat("Hello")
+        scene.go.release()
+        rest = list(iter(client.read_chunk, b""))
+        assert rest == [piece for chunk in (*WORDS, *END) for piece in (b": seen\n\n", chunk)]
+        assert proxy.flow()["facts"]["verdict"] == "answered"
+        proxy.assert_unharmed()
+
+
+# Other versions
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_an_upstream_of_http_1_0_gets_one_request_a_connection(scene: Scene, proxy: Proxy, *, length: bool) -> None:
+    body = b"".join([chat("Hello"), *END])
+    fields = b"content-length: %d\r\n" % len(body) if length else b""
+    scene.headers = b"HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n" + fields + b"\r\n"
+    scene.sends, scene.then_cut = [body], not length
+    for _ in range(2):
+        with RawClient.connected(proxy.port) as client:
+            scene.go.release()
+            client.post(PATH, REQUEST)
+            head = client.read_head()
+            assert (head.version, head.status, head.headers["connection"]) == ("HTTP/1.1", 200, "close")
+            assert b"".join(iter(client.read_chunk, b"")) == body
+            assert client.read_to_end() == b""
+
+
+def test_an_upstream_that_ends_an_answer_with_its_connection_leaves_the_clients_open(
+    scene: Scene, proxy: Proxy
+) -> None:
+    body = b"".join([chat("Hello"), *END])
+    scene.headers = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+    scene.sends, scene.then_cut = [body], True
+    with RawClient.connected(proxy.port) as client:
+        for _ in range(3):
+            scene.go.release()
+            assert client.ask(PATH, REQUEST).body == body
+        proxy.wait_for("server disconnect", times=3)
+
+
+def test_a_client_of_http_1_0_gets_no_chunks(scene: Scene, proxy: Proxy) -> None:
+    scene.sends = [framed(chat("Hello"), *END) + b"0\r\n\r\n"]
+    scene.go.release()
+    with RawClient.connected(proxy.port) as client:
+        client.send(post(PATH, REQUEST).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        assert "transfer-encoding" not in client.read_head().headers
+        assert client.read_to_end() == b"".join([chat("Hello"), *END])
 
 
 # Interim responses and trailers

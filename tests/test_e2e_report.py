@@ -25,6 +25,13 @@ def hostile(text: str) -> bool:
     return any(not character.isprintable() for character in text)
 
 
+def complaint(name: str, key: str) -> bytes:
+    """Of a key, whole in JSON, or cut off where an excerpt ends."""
+    if name == "/key":
+        return data({"error": {"message": f"Incorrect API key provided: {key}.", "code": 401}})
+    return b"Nothing like a stream. " * 8 + b"Key: " + key.encode()
+
+
 def provider(connection: Connection) -> None:
     """Answers by path, again and again."""
     while True:
@@ -38,9 +45,8 @@ def provider(connection: Connection) -> None:
                 connection.answer(chat("Hello"))
             case "/limit":
                 connection.answer(data({"error": {"message": "Slow down", "code": 429}}))
-            case "/key":
-                key = request.headers["authorization"].removeprefix("Bearer ")
-                connection.answer(data({"error": {"message": f"Incorrect API key provided: {key}.", "code": 401}}))
+            case "/key" | "/garbled-key" as name:
+                connection.answer(complaint(name, request.headers["authorization"].removeprefix("Bearer ")))
             case "/hostile":
                 comment = b": " + HOSTILE.replace("\r\n", "").encode() + b"\n\n"
                 connection.answer(comment, data({"error": {"message": HOSTILE, "code": 400, "type": HOSTILE}}))
@@ -142,6 +148,16 @@ def test_a_key_that_the_provider_repeats_is_told_to_the_client_alone(proxy: Prox
     assert flow["comment"] == f"sseguard: provider_error ({flow['facts']['detail']})"
     assert line_of(proxy, "provider_error").endswith(flow["facts"]["detail"])
     assert key not in proxy.output
+
+
+def test_a_key_that_is_cut_off_in_what_the_provider_says_is_not_told_in_part(proxy: Proxy) -> None:
+    key = "a-key-like-no-other-1"
+    body, headers = {"stream": True}, {"authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{proxy.url}/garbled-key{PATH}", json=body, headers=headers, trust_env=False)
+    assert answer.json()["error"]["metadata"]["reason"] == "malformed"
+    detail = flow_of(proxy, "/garbled-key")["facts"]["detail"]
+    assert detail.startswith("Nothing like a stream. ")
+    assert key[:6] not in detail
 
 
 # The terminal

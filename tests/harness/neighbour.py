@@ -38,6 +38,8 @@ def responseheaders(flow: http.HTTPFlow) -> None:
             flow.response.stream = True
         case "transform":
             flow.response.stream = _shouting
+        case "add":
+            flow.response.stream = _commenting
         case "buffer":
             flow.response.stream = False
         case "kill later":
@@ -57,6 +59,11 @@ def response(flow: http.HTTPFlow) -> None:
 def _shouting(data: bytes) -> Iterable[bytes]:
     """Changes sizes, and holds something back for the end."""
     return [data.replace(b"Hello", b"HELLO THERE")] if data else [b": the end\n\n"]
+
+
+def _commenting(data: bytes) -> Iterable[bytes]:
+    """More pieces than have come."""
+    return [b": seen\n\n", data] if data else []
 
 
 class _Keeper:

@@ -109,8 +109,12 @@ def _make_open_ended(request: http.Request, response: http.Response) -> None:
     """
     response.headers.pop("content-length", None)
     if request.http_version == "HTTP/1.1":
+        if response.http_version == "HTTP/1.0" and "keep-alive" not in response.headers.get("connection", "").lower():
+            response.headers["connection"] = "close"  # as it goes without saying in that version
         response.http_version = "HTTP/1.1"
         response.headers["transfer-encoding"] = "chunked"
+    elif request.http_version == "HTTP/1.0":
+        response.headers.pop("transfer-encoding", None)
 
 
 def _text(headers: http.Headers) -> list[tuple[str, str]]:

@@ -14,6 +14,9 @@ from sseguard.verdicts import Verdict
 
 PREFIX = "sseguard_"
 
+#: The most that is written down of what a provider said, in characters.
+MAX_DETAIL = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -104,15 +107,17 @@ def _detail(gate: Gate) -> str:
     if gate.failure is None:
         return ""
     error = gate.failure.provider_error
-    return (error.message if error else gate.failure.excerpt)[:200]
+    return error.message if error else gate.failure.excerpt
 
 
 def _without_secrets(text: str, request: http.Request) -> str:
-    """What was said, but not the key that the provider complains of."""
+    """What was said, shortened, but not the key that the provider complains of, not even the beginning of it."""
     if not text:
         return ""
     headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.fields)
-    return Redactor().exchange(request.pretty_url, headers).text(text)
+    stream = Redactor().exchange(request.pretty_url, headers).stream()
+    chunks = [*stream.feed(0.0, text.encode("utf-8", "replace")), *stream.finish()]
+    return b"".join(chunk.data for chunk in chunks).decode("utf-8", "replace")[:MAX_DETAIL]
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -37,8 +37,8 @@ UNFINISHED = "unfinished"
 #: How far what is on the disk may be behind what has come, in seconds.
 PAUSE = 0.05
 
-#: How long one thread may keep Python from another that waits, in seconds, while there are recordings to write. With the
-#: usual 5 ms a stream would wait that long for a redaction, and a busy proxy's recorder that long after each file access.
+#: How long one thread may keep Python from another that waits, in seconds, while recordings are written. With the usual
+#: 5 ms a stream would wait that long for a redaction, and a busy proxy's recorder that long after each file access.
 SWITCH_INTERVAL = 0.0005
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -13,6 +14,9 @@ logger = logging.getLogger(__name__)
 
 #: What a job weighs beside the bytes that it holds.
 JOB = 512
+
+#: The most jobs that are done together.
+TOGETHER = 1000
 
 
 class Worker:
@@ -63,25 +67,24 @@ class Worker:
             self._thread.join()
 
     def _run(self) -> None:
-        is_open = True
-        while is_open:
-            item = self._jobs.get()
-            self._closing.wait(self._pause)
-            is_open = self._do_all(item)
+        jobs: list[tuple[Callable[[], None], int] | None] = []
+        while None not in jobs[-1:]:
+            jobs = self._gathered()
+            done = [item for item in jobs if item is not None]
+            for job, _ in done:
+                self._do(job)
             self._do(self._rest)
-
-    def _do_all(self, item: tuple[Callable[[], None], int] | None) -> bool:
-        """Do this one and all that wait behind it; False when there will be no more."""
-        while item is not None:
-            job, size = item
-            self._do(job)
             with self._lock:
-                self._waiting -= size
-            try:
-                item = self._jobs.get_nowait()
-            except queue.Empty:
-                return True
-        return False
+                self._waiting -= sum(size for _, size in done)
+
+    def _gathered(self) -> list[tuple[Callable[[], None], int] | None]:
+        """What waits, when something does; ends in None when there will be no more."""
+        jobs = [self._jobs.get()]
+        self._closing.wait(self._pause)
+        with contextlib.suppress(queue.Empty):
+            while jobs[-1] is not None and len(jobs) < TOGETHER:
+                jobs.append(self._jobs.get_nowait())
+        return jobs
 
     def _do(self, job: Callable[[], None]) -> None:
         try:

@@ -40,7 +40,7 @@ from .http1 import Burst
 
 #: The longest sleep between two looks at the clock, in seconds. Where no time is running out, each sleep may be twice
 #: as long as the one before, up to the second figure.
-TICK, LONGEST_TICK = 1.0, 8.0
+TICK, LONGEST_TICK = 1.0, 4.0
 
 #: How late a look may be before a wake-up of its own is worth it, in seconds.
 SLACK = 0.005
@@ -178,8 +178,8 @@ class GuardedHttpStream(proxy_http.HttpStream):
             # The task that reads from upstream has died without a word. mitmproxy 12 cancels it when a write fails,
             # and if it happens to wait for its turn then, nobody hears that the connection is gone.
             self._upstream_done = True
-            self._end_tape(Ending.CUT)
             yield from self._carry_out(exchange.cut("server closed connection"))
+            self._end_tape(Ending.CUT)
         else:
             yield from self._carry_out(exchange.tick())
 
@@ -262,19 +262,19 @@ class GuardedHttpStream(proxy_http.HttpStream):
     def _pass_on(self, chunks: Sequence[bytes]) -> layer.CommandGenerator[None]:
         assert self._exchange is not None  # noqa: S101 -- as the parent does
         relayed: list[bytes] = []
+        last: Sequence[Action] = ()
         heard = 0
         for chunk in chunks:
             heard += 1
             actions = self._exchange.feed(chunk)
-            if len(actions) == 1 and isinstance(relay := actions[0], Relay):
-                relayed.append(relay.data)
-            elif actions:
+            relays = [action.data for action in actions if isinstance(action, Relay)]
+            if len(relays) < len(actions):
+                last = actions
                 break
-        else:
-            actions = ()
+            relayed += relays
         if relayed:
             yield self._send(relayed)
-        yield from self._carry_out(actions)
+        yield from self._carry_out(last)
         if self._tape is not None:
             for chunk in chunks[:heard]:
                 self._tape.chunk(chunk)
