@@ -62,6 +62,11 @@ class BlockSplitter:
 
     def _feed_blocks(self, text: bytes) -> list[bytes]:
         """Take text with LF only, line by line no more than is needed."""
+        first = text.find(b"\n")
+        if text[first + 1 : first + 2] == b"\n" and not (self._lines or self.oversized):
+            lines = text.split(b"\n")
+            if _are_one_line_blocks(lines):
+                return self._take_one_line_blocks(lines)
         blocks = []
         if self.pending and (cut := text.find(b"\n\n") + 2) > 1:
             blocks = self._feed_lines(text[:cut].split(b"\n"), cut)
@@ -73,6 +78,15 @@ class BlockSplitter:
                 blocks += more
                 text = rest
         return blocks + self._feed_lines(text.split(b"\n"), len(text))
+
+    def _take_one_line_blocks(self, lines: list[bytes]) -> list[bytes]:
+        last = lines.pop()
+        lines[0] = bytes(self._partial) + lines[0]
+        self._partial[:] = last
+        self.pending = self._carried = len(last)
+        if self._carried > self.limit:
+            self._give_up()
+        return lines[::2]
 
     def _feed_any(self, chunk: bytes) -> list[bytes]:
         if self._start is not None:
@@ -143,6 +157,11 @@ class BlockSplitter:
         self._lines.clear()
         self._partial[:] = (b":" if in_comment else b"-") if self._partial else b""
         self._carried = 0
+
+
+def _are_one_line_blocks(lines: list[bytes]) -> bool:
+    """Whether each line but the last, unfinished one has a blank line behind it, as most providers send them."""
+    return len(lines) % 2 == 1 and not any(lines[1:-1:2]) and all(lines[:-1:2])
 
 
 def _are_plain(blocks: list[bytes]) -> bool:
