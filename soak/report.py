@@ -10,8 +10,9 @@ from sseguard.verdicts import Verdict
 from .ledger import Ledger
 
 #: How much memory may grow in a minute, in bytes, where a soak lasts long enough to tell growth from chance. It
-#: spreads out for minutes, as free pieces lie between used ones; streams that stayed, at 30 KB, would make it 200 MiB.
-GROWTH = 4 << 20
+#: spreads out for minutes, as free pieces lie between used ones (some 6 MiB a minute were seen, with not a block of
+#: Python's more); streams that stayed, at 30 KB, would make it 200 MiB.
+GROWTH = 8 << 20
 LONG_ENOUGH = 240.0
 
 #: How many blocks of memory Python may have more at the end, for each exchange and besides. One object that stayed of
