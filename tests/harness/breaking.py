@@ -15,6 +15,7 @@ import termios
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -170,7 +171,8 @@ class _Http2:
     async def _hear(self, event: h2.events.Event) -> None:
         match event:
             case h2.events.RequestReceived():
-                self._numbers[event.stream_id] = number_of(dict(event.headers)[":path"])  # type: ignore[arg-type, index]
+                headers: Any = event.headers  # of other types in each version of h2
+                self._numbers[event.stream_id] = number_of(dict(headers)[":path"])
             case h2.events.DataReceived():
                 self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             case h2.events.StreamEnded():

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,11 @@ JOB = 512
 
 #: The most jobs that are done together.
 TOGETHER = 1000
+
+#: How long the thread works at a time, and how long it then lets others work, in seconds: Python runs one thread at a
+#: time, and a stream that is relayed meanwhile would wait. There are no breaks while much waits, in bytes.
+STINT, BREAK = 0.0003, 0.0002
+MUCH = 1 << 20
 
 
 class Worker:
@@ -71,8 +77,12 @@ class Worker:
         while None not in jobs[-1:]:
             jobs = self._gathered()
             done = [item for item in jobs if item is not None]
+            rested = time.monotonic()
             for job, _ in done:
                 self._do(job)
+                if self._waiting < MUCH and time.monotonic() > rested + STINT:
+                    time.sleep(BREAK)
+                    rested = time.monotonic()
             self._do(self._rest)
             with self._lock:
                 self._waiting -= sum(size for _, size in done)
