@@ -103,7 +103,12 @@ def starting(command: Sequence[str], listening: str) -> Iterator[Callable[[], Pr
     """
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(  # noqa: S603 -- our own
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},  # so that what it prints can be waited for
         )
         try:
             yield lambda: _listening(process, said.fileno(), re.compile(listening))

@@ -58,6 +58,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 @contextmanager
 def running(*arguments: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """`python -m sseguard`; stopped at the end, by its process id."""
+    options.setdefault("env", {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"})
     process = subprocess.Popen(
         [sys.executable, "-m", "sseguard", *map(str, arguments)],
         stdin=subprocess.DEVNULL,

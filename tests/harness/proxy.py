@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import queue
 import re
 import subprocess
@@ -82,8 +83,11 @@ class Proxy:
             command += ["-s", str(script)]
         for name, value in {"confdir": str(confdir), **(options or {})}.items():
             command += ["--set", f"{name}={value}"]
+        # The addon sees to it that each line comes when it is due; mitmproxy alone does not.
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         process = subprocess.Popen(
             [*command, *arguments],
+            env=environment if addon else {**environment, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

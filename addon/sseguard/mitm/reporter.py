@@ -7,8 +7,10 @@ import logging
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from io import TextIOWrapper
 
 from mitmproxy import ctx, http
+from mitmproxy.addonmanager import Loader
 from mitmproxy.contrib import click as miniclick
 from mitmproxy.utils import vt_codes
 
@@ -34,6 +36,11 @@ class Reporter:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._file: Writer | None = None
+
+    def load(self, _: Loader) -> None:
+        # Each line is to come when it is due, also into a pipe or a file, where Python would gather them.
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
 
     def configure(self, updated: set[str]) -> None:
         if "sse_log" in updated:
