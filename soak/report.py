@@ -16,8 +16,8 @@ GROWTH = 8 << 20
 LONG_ENOUGH = 240.0
 
 #: How many blocks of memory Python may have more at the end, for each exchange and besides. One object that stayed of
-#: each exchange would be a block or more; this does not spread out. Besides, there are caches with a bound: a short soak
-#: has not filled them when it begins to count.
+#: each exchange would be a block or more; this does not spread out. Besides, there are caches with a bound, and a short
+#: soak has not filled them when it begins to count.
 BLOCKS = 0.25
 BLOCKS_BESIDES = 20_000
 
