@@ -25,18 +25,6 @@ from sseguard.recordings.fixture import load
 WHOLE = b"".join(ANSWER)
 
 
-@pytest.fixture(scope="module")
-def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage.set_up(tmp_path_factory.mktemp("stage")) as stage:
-        yield stage
-
-
-@pytest.fixture
-def stage(shared_stage: Stage) -> Iterator[Stage]:
-    yield shared_stage
-    shared_stage.assert_unharmed()
-
-
 @contextmanager
 def connected(stage: Stage) -> Iterator[RawClient]:
     """A client in front of the plainest upstream."""

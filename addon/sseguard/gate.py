@@ -254,9 +254,7 @@ class Gate:
         """Upstream broke, or could not be reached; `message` says how."""
         if self.state is State.OVER:
             return []
-        # Half a frame says nothing; not even an error, which the client will not get to see.
-        stop = self._reader.finish() if self._reader.ends_in_whole_frame else None
-        if stop is not None:
+        if (stop := self._reader.finish_whole_frame()) is not None:
             return self._judge(stop, now) or []
         late = self._reader.answered and self.state is State.RELAYING
         if self._is_settled and (late or self._outlet.takes_frames):
@@ -278,9 +276,7 @@ class Gate:
         if self.deadline is None or now < self.deadline:
             return []
         if self._reader.answered:
-            if self._reader.ends_in_whole_frame:
-                # The client gets it completed, as behind a cut; an end mark is an end mark there.
-                self._reader.finish()
+            self._reader.finish_whole_frame()
             settled = self._is_settled
             return self._settle("silence after the end", now) if settled else self._fail(Verdict.TIMED_OUT_LATE, now)
         if self.limits.answer_timeout and now >= self._started + self.limits.answer_timeout:

@@ -110,6 +110,12 @@ class Reader:
         rest = self._splitter.rest()
         return self._read(rest) if rest else None
 
+    def finish_whole_frame(self) -> Stop | None:
+        """`finish`, for a body that broke off or fell silent: the client gets a whole frame completed, and half a frame
+        says nothing; not even an error, which the client will not get to see.
+        """
+        return self.finish() if self.ends_in_whole_frame else None
+
     def _read_head(self, text: bytes) -> Stop | None:
         head = self._head = ((self._head or b"") + text)[:EXCERPT]
         if sse.is_foreign(head):
